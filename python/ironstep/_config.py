@@ -1,0 +1,88 @@
+"""Threads, and a report of what is in use."""
+
+import sys
+from typing import TypedDict
+
+from ironstep import _native
+
+
+class Config(TypedDict):
+    """What `config` returns."""
+
+    version: str
+    instruction_set: str
+    num_threads: int
+    torch: str | None
+    memory: str
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set how many threads a call may use.
+
+    Results do not depend on it. Small jobs stay on the calling thread whatever the number is.
+
+    Parameters
+    ----------
+    n : int from 1 to 1024, or None
+        ``None`` goes back to the default: the environment variable ``IRONSTEP_NUM_THREADS``, or
+        else ``torch.get_num_threads()`` if torch is imported, and at most the available cores.
+
+    Raises
+    ------
+    ValueError
+        If the number is out of range.
+    TypeError
+        If it is no integer.
+
+    Examples
+    --------
+    >>> import ironstep
+    >>> ironstep.set_num_threads(1)
+    >>> ironstep.get_num_threads()
+    1
+    >>> ironstep.set_num_threads(None)
+    """
+    _native.set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """Return how many threads the next call may use."""
+    return _native.get_num_threads()
+
+
+def config() -> Config:
+    """Return what is in use, as `show_config` prints it.
+
+    Returns
+    -------
+    dict
+        ``version`` of ironstep; ``instruction_set``: ``"scalar"``, ``"avx2"``, ``"avx512"`` or
+        ``"neon"``; ``num_threads``; ``torch``: its version if it is imported, else None;
+        ``memory``: how tensors are read, ``"dlpack"`` (torch's DLPack exchange API),
+        ``"data_ptr"`` (older torch) or ``"numpy"`` (no torch).
+    """
+    torch = sys.modules.get("torch")
+    return {
+        "version": _native.__version__,
+        "instruction_set": _native.instruction_set(),
+        "num_threads": _native.get_num_threads(),
+        "torch": None if torch is None else str(torch.__version__),
+        "memory": _native.memory_path(),
+    }
+
+
+def show_config() -> None:
+    """Print what is in use; please add it to a bug report.
+
+    Examples
+    --------
+    >>> import ironstep
+    >>> ironstep.show_config()  # doctest: +SKIP
+    version: 0.1.0
+    instruction_set: avx512
+    num_threads: 2
+    torch: 2.15.0+cu130
+    memory: dlpack
+    """
+    for name, value in config().items():
+        print(f"{name}: {value}")

@@ -1,0 +1,123 @@
+"""The command line: `ironstep`, or `python -m ironstep`.
+
+Exit codes: 0 done; 1 ironstep and torch differ by more than rounding explains; 2 wrong use, or
+something is not installed; 130 stopped by Ctrl-C.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+if TYPE_CHECKING:
+    import typer
+
+WRONG_USE = 2
+INTERRUPTED = 130
+
+# What an import is called where it is installed from, if that is another name.
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    # Not at the top: typer is optional, and importing this module must not fail without it.
+    _require("command line", "demo", "typer", "rich")
+    _app()()
+
+
+def _app() -> "typer.Typer":
+    import typer
+
+    app = typer.Typer(
+        name="ironstep",
+        help="torch's optimizers with a native CPU step: see it work, measure it.",
+        add_completion=False,
+        pretty_exceptions_enable=False,  # a plain traceback is what people paste into a report
+        no_args_is_help=True,
+    )
+    bench = typer.Typer(help="Measure ironstep against its peers.", no_args_is_help=True)
+    app.add_typer(bench, name="bench")
+
+    def finish(work: Callable[[], int]) -> NoReturn:
+        try:
+            code = work()
+        except KeyboardInterrupt:
+            code = INTERRUPTED  # older typers make it 1, which says that the numbers differ
+        raise typer.Exit(code)
+
+    @app.command()
+    def demo(
+        out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("ironstep-demo"),
+        seed: Annotated[
+            int, typer.Option(min=0, help="Starts the networks and orders the batches.")
+        ] = 0,
+        quick: Annotated[
+            bool, typer.Option("--quick", help="A few epochs: shows that all runs, times nothing.")
+        ] = False,
+        threads: Annotated[
+            int | None, typer.Option(min=1, help="For both; torch's own choice if left out.")
+        ] = None,
+    ) -> None:
+        """Train real networks with torch's optimizers and with ironstep's, and compare."""
+
+        def work() -> int:
+            _require("demo", "demo", "torch", "sklearn", "matplotlib")
+            from ironstep.demo import run
+
+            return run(out, seed=seed, quick=quick, threads=threads)
+
+        finish(work)
+
+    @bench.command()
+    def optim(
+        case: Annotated[
+            list[str] | None,
+            typer.Option(help="Name or pattern of a case; may be repeated. All if left out."),
+        ] = None,
+        threads: Annotated[
+            list[int] | None, typer.Option(min=1, help="May be repeated. 2 and 1 if left out.")
+        ] = None,
+        rounds: Annotated[int, typer.Option(min=1, help="Rounds after the warm-up.")] = 15,
+        out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+        quick: Annotated[
+            bool, typer.Option("--quick", help="Small sizes: shows that all runs, times nothing.")
+        ] = False,
+    ) -> None:
+        """Measure the optimizers against torch's."""
+
+        def work() -> int:
+            _require("benchmark", "bench", "torch")
+            from ironstep.bench.optim import run
+
+            return run(case or None, threads or None, rounds, out, quick)
+
+        finish(work)
+
+    @app.command()
+    def config() -> None:
+        """Print version, instruction set, threads and what else a bug report should tell."""
+        import ironstep
+
+        ironstep.show_config()
+
+    return app
+
+
+def _require(what: str, extra: str, *modules: str) -> None:
+    """Exit with one line on what to install, unless all modules are there."""
+    missing = []
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise  # it is there and lacks something itself
+            missing.append(DISTRIBUTIONS.get(name, name))
+    if missing:
+        print(
+            f'The {what} needs {", ".join(missing)}: pip install "ironstep[{extra}]"',
+            file=sys.stderr,
+        )
+        sys.exit(WRONG_USE)

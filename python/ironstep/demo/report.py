@@ -1,0 +1,205 @@
+"""What came of the trainings: tables for the terminal, Markdown and JSON, and the picture."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from matplotlib.figure import Figure
+from rich.table import Table as RichTable
+
+from ironstep.bench.protocol import quartiles_of_ratio
+
+from .race import ALLOWANCE, DEFAULT, OURS, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from ironstep.bench.protocol import Timing
+
+CRITERION = (
+    "The reference is the same training in float64 by torch. “Off” is the distance of the trained "
+    "parameters from it: the RMS over all elements, each relative to the RMS of its tensor. torch's "
+    "own float32 trainings end at such a distance, by rounding alone; ironstep may end at most "
+    f"{ALLOWANCE:.0f} times as far off as the farther of torch's two. The largest difference is "
+    "that of any parameter between torch (default) and ironstep, relative to the largest element "
+    "of its tensor."
+)
+TIMING = (
+    "Medians in µs over all iterations after three epochs of warm-up, all contestants taking turns "
+    "by epochs; × is torch's time divided by ironstep's. Default is torch as people write it, best "
+    "the faster of that and torch's fast path (fused; foreach where there is no fused one)."
+)
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart; the width tells, too.
+TORCH_LINE = {"color": "#E69F00", "linewidth": 5.0, "alpha": 0.75}
+OUR_LINE = {"color": "#0072B2", "linewidth": 1.4}
+
+
+class Table(NamedTuple):
+    """A title, what its columns mean, and the cells."""
+
+    title: str
+    note: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def tables(outcomes: Sequence[Outcome]) -> list[Table]:
+    """The numbers first, then the times."""
+    return [
+        Table(
+            "The same training",
+            CRITERION,
+            ["", "final loss torch", "final loss ironstep", "largest difference", "off torch",
+             "off ironstep", "same", "test acc. torch", "test acc. ironstep"],
+            [_agreement(outcome) for outcome in outcomes],
+        ),
+        _times("One optimizer.step()", outcomes, "step"),
+        _times("One whole iteration", outcomes, "iteration"),
+    ]  # fmt: skip
+
+
+def show(outcomes: Sequence[Outcome], console: Console) -> None:
+    """Show the tables on a terminal."""
+    for table in tables(outcomes):
+        shown = RichTable(title=table.title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        for position, name in enumerate(table.header):
+            shown.add_column(name, justify="right" if position else "left", overflow="fold")
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)
+        console.print(table.note, style="dim", highlight=False)
+        console.print()
+
+
+def save(
+    outcomes: Sequence[Outcome], facts: Mapping[str, Any], folder: Path, *, quick: bool
+) -> list[Path]:
+    """Write everything into the folder; the paths, the picture first."""
+    paths = [folder / name for name in ("loss.png", "loss.svg", "results.md", "results.json")]
+    figure = picture(outcomes)
+    figure.savefig(paths[0], dpi=160)
+    figure.savefig(paths[1])
+    paths[2].write_text(_markdown(outcomes, facts, quick), encoding="utf-8")
+    content = {
+        "quick": quick,
+        "facts": facts,
+        "criterion": CRITERION,
+        "timing": TIMING,
+        "cases": [_as_json(outcome) for outcome in outcomes],
+    }
+    paths[3].write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return paths
+
+
+def picture(outcomes: Sequence[Outcome]) -> Figure:
+    """One panel a case: the training loss of torch as a broad line, ours as a thin one on it."""
+    tasks = list(dict.fromkeys(outcome.case.task.name for outcome in outcomes))
+    rules = list(dict.fromkeys(outcome.case.rule.name for outcome in outcomes))
+    figure = Figure(figsize=(2.5 * len(rules) + 1, 2.4 * len(tasks) + 1), layout="constrained")
+    panels = figure.subplots(len(tasks), len(rules), squeeze=False, sharey="row", sharex="row")
+    for panel in panels.flat:
+        panel.set_visible(False)  # after Ctrl-C some have nothing to show
+    for outcome in outcomes:
+        row, column = tasks.index(outcome.case.task.name), rules.index(outcome.case.rule.name)
+        panel = panels[row, column]
+        panel.set_visible(True)
+        epochs = range(1, len(outcome.losses[OURS]) + 1)
+        panel.semilogy(epochs, outcome.losses[DEFAULT], label="torch.optim", **TORCH_LINE)
+        panel.semilogy(epochs, outcome.losses[OURS], label="ironstep.optim", **OUR_LINE)
+        faster = _best_ratio(outcome.step)
+        panel.set_title(f"{outcome.case.rule.name}: step {faster:.1f}× faster", fontsize=10)
+        panel.grid(visible=True, which="major", alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+        if column == 0:
+            panel.set_ylabel(f"{outcome.case.task.name}\ntraining loss")
+        if row == len(tasks) - 1:
+            panel.set_xlabel("epoch")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def _agreement(outcome: Outcome) -> list[str]:
+    torch_off = max(distance for name, distance in outcome.off.items() if name != OURS)
+    return [
+        str(outcome.case),
+        f"{outcome.losses[DEFAULT][-1]:.6f}",
+        f"{outcome.losses[OURS][-1]:.6f}",
+        f"{outcome.largest_difference:.1e}",
+        f"{torch_off:.1e}",
+        f"{outcome.off[OURS]:.1e}",
+        "yes" if outcome.agrees else "NO",
+        f"{100 * outcome.accuracy[DEFAULT]:.1f}%",
+        f"{100 * outcome.accuracy[OURS]:.1f}%",
+    ]
+
+
+def _times(title: str, outcomes: Sequence[Outcome], what: str) -> Table:
+    rows = []
+    for outcome in outcomes:
+        timings: dict[str, Timing] = getattr(outcome, what)
+        medians = {name: timing.percentile(50) for name, timing in timings.items()}
+        best = _best(timings)
+        low, high = quartiles_of_ratio(timings[best], timings[OURS])
+        rows.append(
+            [
+                str(outcome.case),
+                f"{1e6 * medians[DEFAULT]:.0f}",
+                f"{1e6 * medians[best]:.0f} {best}",
+                f"{1e6 * medians[OURS]:.0f}",
+                f"{medians[DEFAULT] / medians[OURS]:.2f}×",
+                f"{medians[best] / medians[OURS]:.2f}× ({low:.2f}–{high:.2f})",
+            ]
+        )
+    header = ["", "torch default", "torch best", "ironstep", "default ×", "best × (quartiles)"]
+    return Table(title, TIMING, header, rows)
+
+
+def _best(timings: Mapping[str, Timing]) -> str:
+    return min((name for name in timings if name != OURS), key=lambda n: timings[n].percentile(50))
+
+
+def _best_ratio(timings: Mapping[str, Timing]) -> float:
+    return timings[_best(timings)].percentile(50) / timings[OURS].percentile(50)
+
+
+def _markdown(outcomes: Sequence[Outcome], facts: Mapping[str, Any], quick: bool) -> str:
+    lines = ["# torch.optim and ironstep.optim: the same trainings", ""]
+    lines += [f"- {name.replace('_', ' ')}: {value}" for name, value in facts.items()]
+    lines += ["", "![Training loss](loss.png)", ""]
+    if quick:
+        lines += ["**Quick run: too short for its times to mean anything.**", ""]
+    for table in tables(outcomes):
+        lines += [f"## {table.title}", "", table.note, ""]
+        for cells in (table.header, ["---"] * len(table.header), *table.rows):
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "data": outcome.case.task.name,
+        "optimizer": outcome.case.rule.name,
+        "arguments": outcome.case.rule.arguments,
+        "batch_size": outcome.case.task.batch_size,
+        "agrees": outcome.agrees,
+        "off_float64": outcome.off,
+        "off_float64_allowed": outcome.allowed,
+        "largest_difference": outcome.largest_difference,
+        "handed_over": outcome.handed_over,
+        "test_accuracy": outcome.accuracy,
+        "training_loss": outcome.losses,
+        **{
+            f"{what}_seconds": {
+                name: {f"p{p}": timing.percentile(p) for p in (25, 50, 75)}
+                for name, timing in timings.items()
+            }
+            for what, timings in (("step", outcome.step), ("iteration", outcome.iteration))
+        },
+    }

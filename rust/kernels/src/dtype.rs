@@ -1,0 +1,303 @@
+//! Element types: how a run of memory becomes the type of computation and goes back.
+//!
+//! bfloat16 and float16 are computed in `f32`, and rounded once when they are stored (to nearest,
+//! ties to even). Loads and stores may be unaligned and strided.
+
+use std::fmt::Debug;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use crate::isa::{Isa, per_isa};
+
+/// The type of a buffer's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// IEEE binary64.
+    F64,
+    /// IEEE binary32.
+    F32,
+    /// bfloat16: the upper half of a binary32.
+    Bf16,
+    /// IEEE binary16.
+    F16,
+}
+
+impl DType {
+    /// Bytes of an element.
+    pub const fn size(self) -> usize {
+        match self {
+            DType::F64 => 8,
+            DType::F32 => 4,
+            DType::Bf16 | DType::F16 => 2,
+        }
+    }
+
+    /// torch's and numpy's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DType::F64 => "float64",
+            DType::F32 => "float32",
+            DType::Bf16 => "bfloat16",
+            DType::F16 => "float16",
+        }
+    }
+}
+
+/// A type of computation: `f32`, or `f64` for `f64` buffers.
+pub trait Float:
+    Copy
+    + Debug
+    + Send
+    + Sync
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + 'static
+{
+    /// 0
+    const ZERO: Self;
+    /// The buffers that need no decoding.
+    const DTYPE: DType;
+    /// The nearest value.
+    fn from_f64(value: f64) -> Self;
+    /// The same value in `f64`.
+    fn to_f64(self) -> f64;
+    /// Correctly rounded square root.
+    fn sqrt(self) -> Self;
+    /// Reads `grid` from `from`, row by row, into `to`.
+    ///
+    /// # Safety
+    /// Every element of `grid` around `from` is valid for reads of `dtype`.
+    unsafe fn load(isa: Isa, dtype: DType, from: *const u8, grid: Grid, to: &mut [Self]);
+    /// Writes `from`, row by row, to `grid` around `to`.
+    ///
+    /// # Safety
+    /// Every element of `grid` around `to` is valid for writes of `dtype`.
+    unsafe fn store(isa: Isa, dtype: DType, from: &[Self], grid: Grid, to: *mut u8);
+}
+
+/// A two-dimensional piece of a buffer; strides in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// How many rows.
+    pub rows: usize,
+    /// How many elements a row.
+    pub cols: usize,
+    /// From a row to the next.
+    pub row_stride: isize,
+    /// From an element to the next in its row.
+    pub col_stride: isize,
+}
+
+/// An element as it lies in memory.
+trait Element<F>: Copy + 'static {
+    fn decode(self) -> F;
+    fn encode(value: F) -> Self;
+}
+
+impl Element<f64> for f64 {
+    #[inline(always)]
+    fn decode(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn encode(value: f64) -> f64 {
+        value
+    }
+}
+
+impl Element<f32> for f32 {
+    #[inline(always)]
+    fn decode(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn encode(value: f32) -> f32 {
+        value
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Bf16(u16);
+
+impl Element<f32> for Bf16 {
+    #[inline(always)]
+    fn decode(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
+    }
+    #[inline(always)]
+    fn encode(value: f32) -> Bf16 {
+        let bits = value.to_bits();
+        let nearest = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
+        Bf16(if value.is_nan() { 0x7fc0 } else { nearest })
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct F16(u16);
+
+impl Element<f32> for F16 {
+    #[inline(always)]
+    fn decode(self) -> f32 {
+        const SUBNORMAL_UNIT: f32 = 5.960_464_5e-8; // 2^-24
+        let sign = u32::from(self.0 & 0x8000) << 16;
+        let magnitude = i32::from(self.0 & 0x7fff);
+        let subnormal = (magnitude as f32 * SUBNORMAL_UNIT).to_bits();
+        let shifted = (magnitude as u32) << 13;
+        let normal = shifted + (112 << 23); // 127 − 15: the difference of the exponents' biases
+        let infinite_or_nan = shifted | 0x7f80_0000;
+        let bits = if magnitude < 0x0400 {
+            subnormal
+        } else if magnitude < 0x7c00 {
+            normal
+        } else {
+            infinite_or_nan
+        };
+        f32::from_bits(bits | sign)
+    }
+    #[inline(always)]
+    fn encode(value: f32) -> F16 {
+        let bits = value.to_bits();
+        let sign = (bits >> 16) & 0x8000;
+        let magnitude = bits & 0x7fff_ffff;
+        let nearest = magnitude.wrapping_add(0xfff + ((magnitude >> 13) & 1));
+        let normal = nearest.wrapping_sub(112 << 23) >> 13;
+        // Adding one half lets the adder round: its unit in the last place is 2^-24, a subnormal's.
+        let subnormal = (f32::from_bits(magnitude) + 0.5)
+            .to_bits()
+            .wrapping_sub(0x3f00_0000);
+        let half = if magnitude > 0x7f80_0000 {
+            0x7e00
+        } else if magnitude >= 0x4780_0000 {
+            0x7c00 // 65536 and more
+        } else if magnitude >= 0x3880_0000 {
+            normal
+        } else {
+            subnormal
+        };
+        F16((half | sign) as u16)
+    }
+}
+
+per_isa! {
+    /// # Safety
+    /// Every element of `grid` around `from` is valid for reads.
+    unsafe fn load_as[F: Float, T: Element<F>][F, T](from: *const T, grid: Grid, to: &mut [F]) {
+        let Grid { rows, cols, row_stride, col_stride } = grid;
+        assert!(to.len() == rows * cols);
+        // SAFETY: the caller vouches for every (row, col) of the grid.
+        let at = |row: usize, col: usize| unsafe {
+            from.offset(row as isize * row_stride + col as isize * col_stride).read_unaligned().decode()
+        };
+        if col_stride == 1 {
+            for (row, to) in to.chunks_exact_mut(cols).enumerate() {
+                for (col, to) in to.iter_mut().enumerate() {
+                    *to = at(row, col);
+                }
+            }
+        } else {
+            // Columns outside: where rows are adjacent in memory, each cache line is read once.
+            for col in 0..cols {
+                for (row, to) in to[col..].iter_mut().step_by(cols).enumerate() {
+                    *to = at(row, col);
+                }
+            }
+        }
+    }
+}
+
+per_isa! {
+    /// # Safety
+    /// Every element of `grid` around `to` is valid for writes.
+    unsafe fn store_as[F: Float, T: Element<F>][F, T](from: &[F], grid: Grid, to: *mut T) {
+        let Grid { rows, cols, row_stride, col_stride } = grid;
+        assert!(from.len() == rows * cols);
+        // SAFETY: the caller vouches for every (row, col) of the grid.
+        let put = |row: usize, col: usize, value: F| unsafe {
+            to.offset(row as isize * row_stride + col as isize * col_stride).write_unaligned(T::encode(value))
+        };
+        if col_stride == 1 {
+            for (row, from) in from.chunks_exact(cols).enumerate() {
+                for (col, from) in from.iter().enumerate() {
+                    put(row, col, *from);
+                }
+            }
+        } else {
+            for col in 0..cols {
+                for (row, from) in from[col..].iter().step_by(cols).enumerate() {
+                    put(row, col, *from);
+                }
+            }
+        }
+    }
+}
+
+impl Float for f32 {
+    const ZERO: f32 = 0.0;
+    const DTYPE: DType = DType::F32;
+    #[inline(always)]
+    fn from_f64(value: f64) -> f32 {
+        value as f32
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> f32 {
+        self.sqrt()
+    }
+    unsafe fn load(isa: Isa, dtype: DType, from: *const u8, grid: Grid, to: &mut [f32]) {
+        // SAFETY: the caller vouches for the grid in this dtype.
+        unsafe {
+            match dtype {
+                DType::F32 => load_as::<f32, f32>(isa, from.cast(), grid, to),
+                DType::Bf16 => load_as::<f32, Bf16>(isa, from.cast(), grid, to),
+                DType::F16 => load_as::<f32, F16>(isa, from.cast(), grid, to),
+                DType::F64 => unreachable!("f64 buffers are computed in f64"),
+            }
+        }
+    }
+    unsafe fn store(isa: Isa, dtype: DType, from: &[f32], grid: Grid, to: *mut u8) {
+        // SAFETY: the caller vouches for the grid in this dtype.
+        unsafe {
+            match dtype {
+                DType::F32 => store_as::<f32, f32>(isa, from, grid, to.cast()),
+                DType::Bf16 => store_as::<f32, Bf16>(isa, from, grid, to.cast()),
+                DType::F16 => store_as::<f32, F16>(isa, from, grid, to.cast()),
+                DType::F64 => unreachable!("f64 buffers are computed in f64"),
+            }
+        }
+    }
+}
+
+impl Float for f64 {
+    const ZERO: f64 = 0.0;
+    const DTYPE: DType = DType::F64;
+    #[inline(always)]
+    fn from_f64(value: f64) -> f64 {
+        value
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn sqrt(self) -> f64 {
+        self.sqrt()
+    }
+    unsafe fn load(isa: Isa, dtype: DType, from: *const u8, grid: Grid, to: &mut [f64]) {
+        assert!(dtype == DType::F64, "only f64 buffers are computed in f64");
+        // SAFETY: the caller vouches for the grid.
+        unsafe { load_as::<f64, f64>(isa, from.cast(), grid, to) };
+    }
+    unsafe fn store(isa: Isa, dtype: DType, from: &[f64], grid: Grid, to: *mut u8) {
+        assert!(dtype == DType::F64, "only f64 buffers are computed in f64");
+        // SAFETY: the caller vouches for the grid.
+        unsafe { store_as::<f64, f64>(isa, from, grid, to.cast()) };
+    }
+}

@@ -1,0 +1,10 @@
+//! The arithmetic of ironstep, without Python: a job over many buffers ([`work`]) is cut into tiles,
+//! shared among threads ([`pool`]), decoded to the type of computation ([`dtype`]) and updated by
+//! one rule ([`optim`]) in the widest vectors that the processor has ([`isa`]).
+
+pub mod dtype;
+pub mod isa;
+pub mod optim;
+pub mod overlap;
+pub mod pool;
+pub mod work;

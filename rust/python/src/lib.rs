@@ -1,0 +1,21 @@
+//! The extension module `ironstep._native`: converts, checks, lets go of the GIL, maps errors.
+//! Arithmetic is in the crate `ironstep-kernels`; a file here has the name of what it exposes.
+
+mod config;
+mod error;
+mod optim;
+mod tensor;
+
+use pyo3::prelude::*;
+
+/// Native part of ironstep.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use super::config::{get_num_threads, instruction_set, memory_path, set_num_threads};
+    #[pymodule_export]
+    use super::optim::{Stepper, clip_coefficient, update};
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

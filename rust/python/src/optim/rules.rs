@@ -1,0 +1,211 @@
+//! The names under which torch's param groups and states hold what each rule needs.
+
+use ironstep_kernels::optim::{Adagrad, Adam, Rmsprop, Sgd, UpdateRule};
+use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use pyo3::{ffi, intern};
+
+use crate::error::Refusal;
+use crate::tensor::{Torch, lookup};
+
+/// A rule that knows torch's names.
+pub trait NamedRule: UpdateRule + Sized + Send {
+    /// Whether each parameter counts its steps in `state["step"]`.
+    const COUNTS_STEPS: bool;
+
+    /// Reads the hyperparameters.
+    fn new(options: &Options) -> Result<Self, Unreadable>;
+
+    /// The keys of the states, in the order of the kernel.
+    fn states<'py>(&self, py: Python<'py>) -> Vec<&Bound<'py, PyString>>;
+}
+
+/// Calls a generic function with the rule of that name.
+macro_rules! with_rule {
+    ($name:expr, $function:ident($($argument:expr),*)) => {
+        match $name {
+            "sgd" => $function::<ironstep_kernels::optim::Sgd>($($argument),*),
+            "adagrad" => $function::<ironstep_kernels::optim::Adagrad>($($argument),*),
+            "rmsprop" => $function::<ironstep_kernels::optim::Rmsprop>($($argument),*),
+            "adam" => $function::<ironstep_kernels::optim::Adam>($($argument),*),
+            other => Err($crate::optim::rules::unknown_rule(other)),
+        }
+    };
+}
+pub(crate) use with_rule;
+
+pub fn unknown_rule(name: &str) -> PyErr {
+    PyValueError::new_err(format!(
+        "rule: got {name:?}; sgd, adagrad, rmsprop or adam expected"
+    ))
+}
+
+/// The hyperparameters of a param group.
+pub struct Options<'a, 'py>(pub &'a Bound<'py, PyDict>);
+
+/// A hyperparameter that cannot be read: the caller's mistake, or nothing for the native step.
+pub enum Unreadable {
+    Error(PyErr),
+    Refused(Refusal),
+}
+
+impl From<PyErr> for Unreadable {
+    fn from(error: PyErr) -> Unreadable {
+        Unreadable::Error(error)
+    }
+}
+
+impl From<Unreadable> for PyErr {
+    fn from(unreadable: Unreadable) -> PyErr {
+        match unreadable {
+            Unreadable::Error(error) => error,
+            Unreadable::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl<'py> Options<'_, 'py> {
+    fn value(&self, key: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        // SAFETY: the dictionary holds the value, and `from_borrowed_ptr_or_opt` counts it.
+        let value = unsafe {
+            Bound::from_borrowed_ptr_or_opt(self.0.py(), lookup(self.0.as_ptr(), key.as_ptr()))
+        };
+        value.ok_or_else(|| PyKeyError::new_err(key.to_string()))
+    }
+
+    /// A number, or a one-element tensor on the CPU.
+    fn number(&self, key: &Bound<'py, PyString>) -> Result<f64, Unreadable> {
+        number(&self.value(key)?, key)
+    }
+
+    /// Whether a flag is set; a missing one is not.
+    pub fn flag(&self, key: &Bound<'py, PyString>) -> PyResult<bool> {
+        match self.value(key) {
+            Ok(value) => value.is_truthy(),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+fn number(value: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<f64, Unreadable> {
+    let py = value.py();
+    // SAFETY: the object is alive.
+    if unsafe { ffi::PyFloat_CheckExact(value.as_ptr()) } == 0
+        && let Some(torch) = Torch::loaded(py)?
+        && torch.is_tensor(value)?
+    {
+        let device = value
+            .getattr(intern!(py, "device"))?
+            .getattr(intern!(py, "type"))?;
+        if !torch.is_exact(value) || device.extract::<String>()? != "cpu" {
+            return Err(Unreadable::Refused(Refusal::Type(format!(
+                "{name} is a tensor that is not on the CPU"
+            ))));
+        }
+        return Ok(value.call_method0(intern!(py, "item"))?.extract()?);
+    }
+    Ok(value.extract()?)
+}
+
+impl NamedRule for Sgd {
+    const COUNTS_STEPS: bool = false;
+
+    fn new(options: &Options) -> Result<Sgd, Unreadable> {
+        let py = options.0.py();
+        Ok(Sgd {
+            lr: options.number(intern!(py, "lr"))?,
+            momentum: options.number(intern!(py, "momentum"))?,
+            dampening: options.number(intern!(py, "dampening"))?,
+            weight_decay: options.number(intern!(py, "weight_decay"))?,
+            nesterov: options.flag(intern!(py, "nesterov"))?,
+        })
+    }
+
+    fn states<'py>(&self, py: Python<'py>) -> Vec<&Bound<'py, PyString>> {
+        if self.n_states() > 0 {
+            vec![intern!(py, "momentum_buffer")]
+        } else {
+            vec![]
+        }
+    }
+}
+
+impl NamedRule for Adagrad {
+    const COUNTS_STEPS: bool = true;
+
+    fn new(options: &Options) -> Result<Adagrad, Unreadable> {
+        let py = options.0.py();
+        Ok(Adagrad {
+            lr: options.number(intern!(py, "lr"))?,
+            lr_decay: options.number(intern!(py, "lr_decay"))?,
+            weight_decay: options.number(intern!(py, "weight_decay"))?,
+            eps: options.number(intern!(py, "eps"))?,
+        })
+    }
+
+    fn states<'py>(&self, py: Python<'py>) -> Vec<&Bound<'py, PyString>> {
+        vec![intern!(py, "sum")]
+    }
+}
+
+impl NamedRule for Rmsprop {
+    const COUNTS_STEPS: bool = true;
+
+    fn new(options: &Options) -> Result<Rmsprop, Unreadable> {
+        let py = options.0.py();
+        Ok(Rmsprop {
+            lr: options.number(intern!(py, "lr"))?,
+            alpha: options.number(intern!(py, "alpha"))?,
+            eps: options.number(intern!(py, "eps"))?,
+            weight_decay: options.number(intern!(py, "weight_decay"))?,
+            momentum: options.number(intern!(py, "momentum"))?,
+            centered: options.flag(intern!(py, "centered"))?,
+            eps_inside_sqrt: options.flag(intern!(py, "eps_inside_sqrt"))?,
+        })
+    }
+
+    fn states<'py>(&self, py: Python<'py>) -> Vec<&Bound<'py, PyString>> {
+        let mut names = vec![intern!(py, "square_avg")];
+        if self.momentum > 0.0 {
+            names.push(intern!(py, "momentum_buffer"));
+        }
+        if self.centered {
+            names.push(intern!(py, "grad_avg"));
+        }
+        names
+    }
+}
+
+impl NamedRule for Adam {
+    const COUNTS_STEPS: bool = true;
+
+    fn new(options: &Options) -> Result<Adam, Unreadable> {
+        let py = options.0.py();
+        let betas = intern!(py, "betas");
+        let (beta1, beta2): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
+            options.value(betas)?.extract()?;
+        let correct_first = match options.value(intern!(py, "bias_correction")) {
+            Ok(form) => form.eq(intern!(py, "both"))?,
+            Err(_) => true,
+        };
+        Ok(Adam {
+            lr: options.number(intern!(py, "lr"))?,
+            beta1: number(&beta1, betas)?,
+            beta2: number(&beta2, betas)?,
+            eps: options.number(intern!(py, "eps"))?,
+            weight_decay: options.number(intern!(py, "weight_decay"))?,
+            decoupled_weight_decay: options.flag(intern!(py, "decoupled_weight_decay"))?,
+            amsgrad: options.flag(intern!(py, "amsgrad"))?,
+            correct_first,
+        })
+    }
+
+    fn states<'py>(&self, py: Python<'py>) -> Vec<&Bound<'py, PyString>> {
+        let mut names = vec![intern!(py, "exp_avg"), intern!(py, "exp_avg_sq")];
+        if self.amsgrad {
+            names.push(intern!(py, "max_exp_avg_sq"));
+        }
+        names
+    }
+}
