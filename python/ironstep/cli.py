@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 ironstep and torch differ by more than rounding explains; 
 something is not installed; 130 stopped by Ctrl-C.
 """
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Callable
@@ -98,6 +99,10 @@ def _app() -> "typer.Typer":
     @app.command()
     def config() -> None:
         """Print version, instruction set, threads and what else a bug report should tell."""
+        # What it says of torch, ironstep knows only once torch is loaded.
+        with contextlib.suppress(ImportError):
+            import torch  # noqa: F401
+
         import ironstep
 
         ironstep.show_config()

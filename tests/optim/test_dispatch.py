@@ -66,17 +66,28 @@ def with_sparse_grad():
     return p
 
 
-def negative_view():
+def negative(*shape):
+    """The imaginary part of a conjugate: its numbers have the other sign in memory."""
+    view = torch.randn(*shape, 1, dtype=torch.complex64)[..., 0].conj().imag
+    assert view.is_neg()
+    return view
+
+
+def negative_param():
+    p = nn.Parameter(negative(4))
+    p.grad = randn(4)
+    return p
+
+
+def negative_dense_param():
     p = nn.Parameter(torch._neg_view(randn(4)))
     p.grad = randn(4)
     return p
 
 
-def negative_grad():
-    """The imaginary part of a conjugate: a strided view whose numbers in memory have the other sign."""
-    p = nn.Parameter(randn(4))
-    p.grad = torch.randn(4, dtype=torch.complex64).conj().imag
-    assert p.grad.is_neg()
+def with_negative_grad(shape, of):
+    p = nn.Parameter(randn(*shape))
+    p.grad = negative(*of).expand(shape)
     return p
 
 
@@ -114,21 +125,18 @@ def wrapper_subclass():
 # Each with a word that the reason must have.
 FOREIGN = {
     "complex": (complex_param, "complex"),
-    "neg-param": (negative_view, "neg"),
-    "neg-grad": (negative_grad, "neg"),
+    "neg-param": (negative_param, "neg"),
+    "neg-dense-param": (negative_dense_param, "neg"),
+    "neg-grad": (lambda: with_negative_grad((4, 3), (4, 3)), "neg"),
+    "neg-grad-of-one": (lambda: with_negative_grad((1,), (1,)), "neg"),
+    "neg-grad-0d": (lambda: with_negative_grad((), ()), "neg"),
+    "neg-grad-expanded": (lambda: with_negative_grad((3, 2), (1, 2)), "neg"),
     "subclass-param": (subclass_param, "LabelledParameter"),
     "subclass-tensor": (subclass_tensor, "Labelled"),
     "subclass-grad": (subclass_grad, "Labelled"),
     "wrapper-subclass": (wrapper_subclass, ""),
 }
 each_foreign = pytest.mark.parametrize(("make", "reason"), FOREIGN.values(), ids=FOREIGN)
-
-
-def regrad(optimizer):
-    """New gradients of the same kind, the same for both sides."""
-    for group in optimizer.param_groups:
-        for p in group["params"]:
-            p.grad = p.grad * -0.5 + p.grad * 0.1
 
 
 def assert_all_same(pair, ulps=4):
@@ -152,8 +160,6 @@ def test_foreign_tensors_go_to_torch_beside_native_ones(name, make, reason):
         pair.ours.step()
         pair.torch.step()
         assert_handed_over(pair.ours, {(0, 1): reason}, native=2)
-        regrad(pair.ours)
-        regrad(pair.torch)
     assert_all_same(pair)
 
 
@@ -197,12 +203,16 @@ def test_native_backend_refuses_foreign_tensors_and_changes_nothing(name, make, 
     params = [dense(3, 2), make(), dense(5)]
     before = [p.detach().clone() for p in (params[0], params[2])]
     optimizer = subject(name)(params, backend="native", **FULL[name])
-    steps = [int(s.get("step", 0)) for s in optimizer.state.values()]
+
+    def counts():
+        return [int(state["step"]) for state in optimizer.state.values() if "step" in state]
+
+    steps = counts()
     with pytest.raises(RuntimeError, match=r"param_groups\[0\]\['params'\]\[1\]") as raised:
         optimizer.step()
     assert reason.lower() in str(raised.value).lower()
     assert all(map(torch.equal, (params[0], params[2]), before))
-    assert [int(s.get("step", 0)) for s in optimizer.state.values()] == steps
+    assert counts() == steps
     assert not optimizer.state.get(params[0]) or name == "Adagrad"
     # Without the foreign one it goes on as if nothing had been.
     params[1].grad = None
@@ -349,7 +359,7 @@ def test_a_dispatch_mode_sees_the_operations_of_torch(name):
     # torch's own conversions of scalars differ between a list and its parts.
     assert [f for f in ours.seen if f.endswith("_")] == [f for f in theirs.seen if f.endswith("_")]
     assert_handed_over(pair.ours, {(0, i): "mode" for i in range(len(pair.params))}, native=0)
-    pair.check(ulps=0 if not IS_TORCH else 4)
+    pair.check()
     pair.step()
     assert_native(pair.ours, len(pair.params))
 
@@ -513,7 +523,7 @@ def test_overlapping_views_of_one_buffer_step_one_after_another(name):
         first.grad, second.grad = randn(6), randn(6)
         return [dense(3), first, second]
 
-    steps_as_torch(name, make, {(0, 1): "overlap", (0, 2): "overlap"}, 1)
+    steps_as_torch(name, make, {(0, 1): "memory", (0, 2): "memory"}, 1)
 
 
 @each_name
@@ -524,7 +534,7 @@ def test_overlap_across_groups_is_seen(name):
         first.grad, second.grad = randn(6), randn(5)
         return [{"params": [first]}, {"params": [dense(3), second], "lr": 1e-3}]
 
-    steps_as_torch(name, make, {(0, 0): "overlap", (1, 1): "overlap"}, 1)
+    steps_as_torch(name, make, {(0, 0): "memory", (1, 1): "memory"}, 1)
 
 
 @each_name
@@ -566,7 +576,7 @@ def test_a_gradient_that_is_the_parameter_itself(name):
         p.grad = p.data
         return [dense(3), p]
 
-    steps_as_torch(name, make, {(0, 1): "overlap"}, 1)
+    steps_as_torch(name, make, {(0, 1): "memory"}, 1)
 
 
 @each_name
@@ -582,7 +592,7 @@ def test_a_gradient_that_shares_part_of_its_parameter(name):
             with pytest.raises(RuntimeError, match="single memory location"):
                 cls(make()).step()
         return
-    steps_as_torch(name, make, {(0, 0): "overlap"}, 1)
+    steps_as_torch(name, make, {(0, 0): "memory"}, 1)
 
 
 @each_name
@@ -610,7 +620,7 @@ def test_states_that_share_memory_step_as_in_torch(name):
         state[keys[1]] = state[keys[0]]
     pair.ours.step()
     pair.torch.step()
-    assert_handed_over(pair.ours, {(0, 0): "overlap"}, native=1)
+    assert_handed_over(pair.ours, {(0, 0): "memory"}, native=1)
     pair.check()
 
 
@@ -696,7 +706,7 @@ def test_steps_inside_inference_mode_are_torchs(name):
             pair.ours.step()
             pair.torch.step()
     for p, q in zip(pair.params, pair.torch_params, strict=True):
-        assert_same(p, q)
+        assert_same(p, q, size=1.0)
 
 
 @each_name

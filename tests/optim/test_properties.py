@@ -11,9 +11,12 @@ from torch import nn
 
 GUARD = 7.0
 INF = float("inf")
-# Up to 2¹²⁶, so that the difference of two of them is finite in float32.
-numbers = st.floats(-(2.0**126), 2.0**126, width=32) | st.sampled_from(
-    [0.0, -0.0, 1.0, -1.0, 1e-45, -1e-40, 1.2e-38, 3e-23, 1e-3, -3e4, 1e15, -1e20, INF, -INF, float("nan")]
+# Squares either stay finite or overflow at once: at the border between, one ulp decides.
+numbers = st.one_of(
+    st.floats(-(2.0**60), 2.0**60, width=32),
+    st.floats(2.0**100, 2.0**126, width=32),
+    st.floats(-(2.0**126), -(2.0**100), width=32),
+    st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-45, -1e-40, 1.2e-38, 3e-23, 1e-3, INF, -INF, float("nan")]),
 )
 moderate = st.floats(-100, 100, width=16) | st.sampled_from([0.0, -0.0, 1e-4, INF, -INF, float("nan")])
 
@@ -125,6 +128,47 @@ def compare(actual, expected, tolerance):
     assert not wrong.any(), (actual[finite][wrong], expected[finite][wrong])
 
 
+@pytest.mark.parametrize("size", [3e18, 1.8e19, 5e19, 1e20, 3e20, 1e21, 1e30, 3e38])
+@pytest.mark.parametrize("config", CONFIGS)
+def test_squares_overflow_where_torchs_do(config, size):
+    """(1 − β₂)·g·g stays finite up to 5e20, where g·g alone is infinite from 1.9e19 on."""
+    name, kwargs = CONFIGS[config]
+    kwargs = kwargs | {"weight_decay": 0.0}
+    grads = torch.tensor([size, -size, 0.7 * size, 1.0])
+    results = []
+    for optimizer_class in (subject(name), reference(name)):
+        p = nn.Parameter(torch.ones(4))
+        optimizer = optimizer_class([p], **kwargs)
+        for sign in (1, 1, -1):
+            p.grad = sign * grads
+            optimizer.step()
+        results.append((p.detach(), optimizer.state[p]))
+    (mine, my_state), (theirs, their_state) = results
+    for key, value in their_state.items():
+        compare(my_state[key], value, 1e-5 * value.abs() + (1e-6 * size if "exp_avg_sq" not in key else 0))
+    compare(mine, theirs, 1e-5 * (1 + theirs.abs() + (size if name == "SGD" else 0)))
+
+
+TINY = [1e-45, 1.4e-42, 1e-40, 1.17e-38, 1.2e-38, 3e-38]
+
+
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW", "Adagrad"])
+def test_denormals_are_not_flushed(name):
+    """In float32 the numbers below 1.2e-38; whoever sets the CPU to flush them loses them."""
+    p = nn.Parameter(torch.tensor(TINY * 8))
+    q = nn.Parameter(p.detach().clone())
+    grads = torch.tensor(TINY * 8)
+    kwargs = {"SGD": dict(lr=0.5, momentum=0.5)}.get(name, dict(lr=1e-8))
+    for param, cls in ((p, subject(name)), (q, reference(name))):
+        param.grad = grads.clone()
+        optimizer = cls([param], **kwargs)
+        for _ in range(2):
+            optimizer.step()
+    # lr / eps = 1: the update is as small as the parameter. The last denormals are roundings of each
+    # operation, and torch's fused multiply-add has one less.
+    torch.testing.assert_close(p, q, rtol=1e-5, atol=6e-45)
+
+
 @ours_only
 @settings(deadline=None, max_examples=150, database=None)
 @given(data=st.data(), config=st.sampled_from(sorted(CONFIGS)), shape=shapes, wide_states=st.booleans())
@@ -144,7 +188,7 @@ def test_low_precision_is_a_float32_step_rounded_once(dtype, data, config, shape
         theirs = reference(name)([q], foreach=False, **kwargs)
         for key, value in ours.state[p].items():
             if key != "step":
-                theirs.state[q][key] = value.float()
+                theirs.state[q][key] = value.float().clone()
                 if wide_states:
                     ours.state[p][key] = value.float()
             else:

@@ -83,7 +83,7 @@ def test_states_in_another_layout_than_their_parameter(name, layout, dtype):
     def make():
         return [nn.Parameter(randn(2, 3, 4, 5, dtype=dtype))]
 
-    pair = Pair(name, make, **FULL[name])
+    pair = Pair(name, make, **suited(name, FULL[name], dtype))
     pair.step()
     for optimizer, (p,) in ((pair.ours, pair.params), (pair.torch, pair.torch_params)):
         for i, (key, value) in enumerate(optimizer.state[p].items()):
@@ -167,7 +167,7 @@ def test_gradient_of_a_sum_comes_expanded_from_autograd(name):
 @each_dtype
 @each_name
 def test_any_number_of_dimensions_and_elements(name, dtype, shape):
-    pair = Pair(name, lambda: [nn.Parameter(randn(*shape, dtype=dtype)), nn.Parameter(randn(3, dtype=dtype))], **FULL[name])
+    pair = Pair(name, lambda: [nn.Parameter(randn(*shape, dtype=dtype)), nn.Parameter(randn(3, dtype=dtype))], **suited(name, FULL[name], dtype))
     for _ in range(2):
         pair.step()
     assert_native(pair.ours, 2)
@@ -212,7 +212,7 @@ def test_many_dimensions_that_do_not_coalesce(name):
 @each_name
 def test_transposed_gradient_over_many_tiles(name, dtype, shape):
     """Larger than a tile in both directions, with ragged edges."""
-    pair = Pair(name, lambda: [nn.Parameter(randn(*shape, dtype=dtype))], **FULL[name])
+    pair = Pair(name, lambda: [nn.Parameter(randn(*shape, dtype=dtype))], **suited(name, FULL[name], dtype))
     for _ in range(2):
         grad = randn(*reversed(shape), dtype=dtype)
         grad = grad.permute(*reversed(range(grad.dim())))
@@ -258,7 +258,7 @@ def test_many_small_and_one_large_tensor(name):
 def test_every_length_around_a_vector_and_a_tile(name, dtype):
     """Remainders: each length has its own number of leftover elements."""
     lengths = [*range(70), *(2**k + d for k in (8, 10, 11, 12, 13, 14) for d in (-1, 0, 1))]
-    pair = Pair(name, lambda: [nn.Parameter(randn(n, dtype=dtype)) for n in lengths], **FULL[name])
+    pair = Pair(name, lambda: [nn.Parameter(randn(n, dtype=dtype)) for n in lengths], **suited(name, FULL[name], dtype))
     for _ in range(2):
         pair.step()
     assert_native(pair.ours, len(lengths))

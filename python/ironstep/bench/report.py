@@ -142,7 +142,7 @@ class Report:
             "case", "threads", OURS, "best of torch", "best / ours (quartiles)",
             "torch default", "default / ours", "moved", "GB/s", "of limit", "asked", "met",
         ]  # fmt: skip
-        names = list(dict.fromkeys(name for row in self.rows for name in row.timings))
+        names = list(dict.fromkeys([OURS, *(name for row in self.rows for name in row.timings)]))
         medians = ["case", "threads", *names, f"{OURS}, ns per element", "largest difference"]
         busy = [row for row in self.rows if "serial" in row.timings]
         percentiles = [
@@ -200,9 +200,7 @@ def machine() -> dict[str, Any]:
     facts: dict[str, Any] = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": os.cpu_count(),
         "instruction_set": config["instruction_set"],
         "ironstep": config["version"],
         "torch": config["torch"],

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from rich.table import Table as RichTable
 
 from ironstep.bench.protocol import quartiles_of_ratio
@@ -21,17 +22,18 @@ if TYPE_CHECKING:
     from ironstep.bench.protocol import Timing
 
 CRITERION = (
-    "The reference is the same training in float64 by torch. “Off” is the distance of the trained "
-    "parameters from it: the RMS over all elements, each relative to the RMS of its tensor. torch's "
-    "own float32 trainings end at such a distance, by rounding alone; ironstep may end at most "
-    f"{ALLOWANCE:.0f} times as far off as the farther of torch's two. The largest difference is "
-    "that of any parameter between torch (default) and ironstep, relative to the largest element "
-    "of its tensor."
+    "Loss: on the training part, last epoch. Largest difference: of a parameter between torch "
+    "(default) and ironstep, relative to the largest element of its tensor. Off: distance of the "
+    "trained parameters from the same training by torch in float64 (RMS over all elements, each "
+    "relative to the RMS of its tensor); of torch's two float32 trainings the larger. Same: "
+    f"ironstep is at most {ALLOWANCE:.0f} times as far off as torch is by rounding alone. Test: "
+    "accuracy on the test part, after the epoch with the least validation loss."
 )
 TIMING = (
-    "Medians in µs over all iterations after three epochs of warm-up, all contestants taking turns "
-    "by epochs; × is torch's time divided by ironstep's. Default is torch as people write it, best "
-    "the faster of that and torch's fast path (fused; foreach where there is no fused one)."
+    "Microseconds: the median over the epochs, after three of warm-up, of each epoch's median; the "
+    "contestants take turns by epochs. Default: torch as people write it; best: the faster of that and torch's fast "
+    "path (fused, or foreach where there is no fused one). ×: torch's time divided by ironstep's; "
+    "its quartiles are over the epochs."
 )
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; the width tells, too.
@@ -54,26 +56,28 @@ def tables(outcomes: Sequence[Outcome]) -> list[Table]:
         Table(
             "The same training",
             CRITERION,
-            ["", "final loss torch", "final loss ironstep", "largest difference", "off torch",
-             "off ironstep", "same", "test acc. torch", "test acc. ironstep"],
+            ["", "loss torch", "loss ironstep", "largest diff.", "off torch", "off ironstep",
+             "same", "test torch", "test ironstep"],
             [_agreement(outcome) for outcome in outcomes],
         ),
-        _times("One optimizer.step()", outcomes, "step"),
-        _times("One whole iteration", outcomes, "iteration"),
+        _times("One optimizer.step()", "", outcomes, "step"),
+        _times("One whole iteration", TIMING, outcomes, "iteration"),
     ]  # fmt: skip
 
 
 def show(outcomes: Sequence[Outcome], console: Console) -> None:
-    """Show the tables on a terminal."""
+    """Show the tables on a terminal; 80 columns are enough."""
     for table in tables(outcomes):
-        shown = RichTable(title=table.title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        shown = RichTable(
+            title=table.title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False
+        )
         for position, name in enumerate(table.header):
-            shown.add_column(name, justify="right" if position else "left", overflow="fold")
+            # One word a line, above the numbers.
+            shown.add_column(name.replace(" ", "\n", 1), justify="right" if position else "left")
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown)
         console.print(table.note, style="dim", highlight=False)
-        console.print()
 
 
 def save(
@@ -111,16 +115,22 @@ def picture(outcomes: Sequence[Outcome]) -> Figure:
         epochs = range(1, len(outcome.losses[OURS]) + 1)
         panel.semilogy(epochs, outcome.losses[DEFAULT], label="torch.optim", **TORCH_LINE)
         panel.semilogy(epochs, outcome.losses[OURS], label="ironstep.optim", **OUR_LINE)
-        faster = _best_ratio(outcome.step)
-        panel.set_title(f"{outcome.case.rule.name}: step {faster:.1f}× faster", fontsize=10)
+        ratio = outcome.step[_best(outcome.step)].median / outcome.step[OURS].median
+        panel.set_title(f"{outcome.case.rule.name}, step {ratio:.1f}×", fontsize=10)
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.yaxis.set_minor_formatter(NullFormatter())
         panel.grid(visible=True, which="major", alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
         if column == 0:
-            panel.set_ylabel(f"{outcome.case.task.name}\ntraining loss")
+            panel.set_ylabel(f"{outcome.case.task.title}\ntraining loss")
         if row == len(tasks) - 1:
             panel.set_xlabel("epoch")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+    figure.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False)
+    figure.suptitle(
+        "×: time of one step, the best of torch / ironstep", x=0.995, ha="right", fontsize=10
+    )
     return figure
 
 
@@ -128,8 +138,8 @@ def _agreement(outcome: Outcome) -> list[str]:
     torch_off = max(distance for name, distance in outcome.off.items() if name != OURS)
     return [
         str(outcome.case),
-        f"{outcome.losses[DEFAULT][-1]:.6f}",
-        f"{outcome.losses[OURS][-1]:.6f}",
+        f"{outcome.losses[DEFAULT][-1]:.5f}",
+        f"{outcome.losses[OURS][-1]:.5f}",
         f"{outcome.largest_difference:.1e}",
         f"{torch_off:.1e}",
         f"{outcome.off[OURS]:.1e}",
@@ -139,11 +149,11 @@ def _agreement(outcome: Outcome) -> list[str]:
     ]
 
 
-def _times(title: str, outcomes: Sequence[Outcome], what: str) -> Table:
+def _times(title: str, note: str, outcomes: Sequence[Outcome], what: str) -> Table:
     rows = []
     for outcome in outcomes:
         timings: dict[str, Timing] = getattr(outcome, what)
-        medians = {name: timing.percentile(50) for name, timing in timings.items()}
+        medians = {name: timing.median for name, timing in timings.items()}
         best = _best(timings)
         low, high = quartiles_of_ratio(timings[best], timings[OURS])
         rows.append(
@@ -152,20 +162,16 @@ def _times(title: str, outcomes: Sequence[Outcome], what: str) -> Table:
                 f"{1e6 * medians[DEFAULT]:.0f}",
                 f"{1e6 * medians[best]:.0f} {best}",
                 f"{1e6 * medians[OURS]:.0f}",
-                f"{medians[DEFAULT] / medians[OURS]:.2f}×",
-                f"{medians[best] / medians[OURS]:.2f}× ({low:.2f}–{high:.2f})",
+                f"{medians[DEFAULT] / medians[OURS]:.2f}",
+                f"{medians[best] / medians[OURS]:.2f} ({low:.2f}–{high:.2f})",
             ]
         )
-    header = ["", "torch default", "torch best", "ironstep", "default ×", "best × (quartiles)"]
-    return Table(title, TIMING, header, rows)
+    header = ["", "torch default", "torch best", "ironstep", "× default", "× best (quartiles)"]
+    return Table(title, note, header, rows)
 
 
 def _best(timings: Mapping[str, Timing]) -> str:
-    return min((name for name in timings if name != OURS), key=lambda n: timings[n].percentile(50))
-
-
-def _best_ratio(timings: Mapping[str, Timing]) -> float:
-    return timings[_best(timings)].percentile(50) / timings[OURS].percentile(50)
+    return min((name for name in timings if name != OURS), key=lambda n: timings[n].median)
 
 
 def _markdown(outcomes: Sequence[Outcome], facts: Mapping[str, Any], quick: bool) -> str:
@@ -175,16 +181,16 @@ def _markdown(outcomes: Sequence[Outcome], facts: Mapping[str, Any], quick: bool
     if quick:
         lines += ["**Quick run: too short for its times to mean anything.**", ""]
     for table in tables(outcomes):
-        lines += [f"## {table.title}", "", table.note, ""]
+        lines += [f"## {table.title}", ""]
         for cells in (table.header, ["---"] * len(table.header), *table.rows):
             lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
+        lines += ["", table.note, ""]
     return "\n".join(lines)
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
     return {
-        "data": outcome.case.task.name,
+        "data": outcome.case.task.title,
         "optimizer": outcome.case.rule.name,
         "arguments": outcome.case.rule.arguments,
         "batch_size": outcome.case.task.batch_size,
@@ -197,7 +203,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "training_loss": outcome.losses,
         **{
             f"{what}_seconds": {
-                name: {f"p{p}": timing.percentile(p) for p in (25, 50, 75)}
+                name: {"median": timing.median, "epochs": timing.means}
                 for name, timing in timings.items()
             }
             for what, timings in (("step", outcome.step), ("iteration", outcome.iteration))

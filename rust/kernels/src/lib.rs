@@ -7,4 +7,5 @@ pub mod isa;
 pub mod optim;
 pub mod overlap;
 pub mod pool;
+pub mod team;
 pub mod work;

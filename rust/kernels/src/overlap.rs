@@ -4,97 +4,100 @@
 //! remembered from the last time (buffers seldom move), so that it costs one pass. Only ranges that
 //! meet are compared element by element, so interleaved slices that share nothing are told apart.
 
+use std::ops::Range;
+
 use crate::work::View;
 
 /// The memory of one buffer.
-#[derive(Clone, Copy, Debug)]
-pub struct Extent<'a> {
+#[derive(Clone, Debug)]
+pub struct Extent {
     first: usize,
     end: usize,
-    /// Whether the job writes it.
-    pub written: bool,
-    /// Whose it is; the answer names these.
-    pub owner: usize,
-    view: View<'a>,
+    written: bool,
+    /// Where its elements lie in between, if not one after another.
+    gaps: Option<Box<Gaps>>,
 }
 
-impl<'a> Extent<'a> {
-    /// The range of addresses of `view`, which belongs to `owner`.
-    pub fn new(view: View<'a>, written: bool, owner: usize) -> Extent<'a> {
+#[derive(Clone, Debug)]
+struct Gaps {
+    origin: usize,
+    width: usize,
+    /// Size and step in bytes.
+    dims: Vec<(usize, isize)>,
+}
+
+impl Extent {
+    /// The extent of `view`, which the job writes or only reads.
+    pub fn new(view: &View, written: bool) -> Extent {
+        let width = view.dtype.size();
+        let origin = view.data.addr();
+        if view.is_contiguous() || view.is_empty() {
+            return Extent {
+                first: origin,
+                end: origin + view.len() * width,
+                written,
+                gaps: None,
+            };
+        }
+        let dims = view.shape.iter().zip(view.strides);
+        let dims = dims.map(|(&size, &stride)| (size as usize, stride as isize * width as isize));
+        let gaps = Gaps {
+            origin,
+            width,
+            dims: dims.filter(|&(size, _)| size > 1).collect(),
+        };
         let (mut low, mut high) = (0, 0);
-        for (&size, &stride) in view.shape.iter().zip(view.strides) {
-            let reach = (size - 1).max(0) * stride;
+        for &(size, step) in &gaps.dims {
+            let reach = (size - 1) as isize * step;
             if reach < 0 {
                 low += reach
             } else {
                 high += reach
             }
         }
-        let width = view.dtype.size();
-        let address = |elements: i64| {
-            view.data
-                .addr()
-                .wrapping_add_signed(elements as isize * width as isize)
-        };
-        let end = if view.is_empty() {
-            address(low)
-        } else {
-            address(high) + width
-        };
         Extent {
-            first: address(low),
-            end,
+            first: origin.wrapping_add_signed(low),
+            end: origin.wrapping_add_signed(high) + width,
             written,
-            owner,
-            view,
+            gaps: Some(Box::new(gaps)),
         }
     }
 
-    /// Whether two indices lead to one address (a broadcast dimension, say).
+    /// Whether two indices may lead to one address (a broadcast dimension, say): not if each step
+    /// is longer than what all shorter ones reach together.
     fn may_fold(&self) -> bool {
-        self.end - self.first < self.view.len() * self.view.dtype.size() || {
-            let mut dims: Vec<(u64, i64)> = self
-                .view
-                .strides
-                .iter()
-                .map(|s| s.unsigned_abs())
-                .zip(self.view.shape.iter().copied())
-                .filter(|&(_, size)| size > 1)
-                .collect();
-            dims.sort_unstable();
-            let mut reach = 0;
-            dims.iter().any(|&(stride, size)| {
-                let folds = stride <= reach;
-                reach += stride * (size as u64 - 1);
-                folds
-            })
-        }
+        let Some(gaps) = &self.gaps else {
+            return false;
+        };
+        let mut dims = gaps.dims.clone();
+        dims.sort_unstable_by_key(|&(_, step)| step.unsigned_abs());
+        let mut reach = gaps.width - 1;
+        dims.iter().any(|&(size, step)| {
+            let folds = step.unsigned_abs() <= reach;
+            reach += step.unsigned_abs() * (size - 1);
+            folds
+        })
     }
 
-    fn for_each_address(&self, mut f: impl FnMut(usize)) {
-        if self.view.is_empty() {
-            return;
-        }
-        let width = self.view.dtype.size() as isize;
-        let mut index = vec![0; self.view.shape.len()];
-        let mut address = self.view.data.addr();
-        loop {
-            f(address);
-            let mut axis = index.len();
-            loop {
-                if axis == 0 {
-                    return;
-                }
-                axis -= 1;
-                let step = self.view.strides[axis] as isize * width;
-                if index[axis] + 1 < self.view.shape[axis] {
-                    index[axis] += 1;
+    /// Calls `f` with the addresses of each element.
+    fn for_each(&self, mut f: impl FnMut(Range<usize>)) {
+        let Some(gaps) = &self.gaps else {
+            return f(self.first..self.end);
+        };
+        let mut index = vec![0; gaps.dims.len()];
+        let mut address = gaps.origin;
+        'elements: loop {
+            f(address..address + gaps.width);
+            for (index, &(size, step)) in index.iter_mut().zip(&gaps.dims).rev() {
+                if *index + 1 < size {
+                    *index += 1;
                     address = address.wrapping_add_signed(step);
-                    break;
+                    continue 'elements;
                 }
-                address = address.wrapping_add_signed(-step * index[axis] as isize);
-                index[axis] = 0;
+                address = address.wrapping_add_signed(-step * *index as isize);
+                *index = 0;
             }
+            return;
         }
     }
 }
@@ -106,87 +109,86 @@ pub struct Search {
 }
 
 impl Search {
-    /// The owners whose memory meets other memory (or itself) where one side is written; ascending.
-    pub fn owners(&mut self, extents: &[Extent]) -> Vec<usize> {
+    /// The indices of the extents whose memory meets another's, or itself, where one side is
+    /// written; ascending.
+    pub fn shared(&mut self, extents: &[Extent]) -> Vec<usize> {
         self.sort(extents);
-        let sorted = || self.order.iter().map(|&i| &extents[i as usize]);
         let (mut any, mut written) = (0, 0);
-        let meets = |extent: &Extent| {
-            let meets = extent.first < written || (extent.written && extent.first < any);
+        let mut suspect = false;
+        for extent in self.order.iter().map(|&index| &extents[index as usize]) {
+            suspect |= extent.first < written
+                || extent.written && (extent.first < any || extent.may_fold());
             any = any.max(extent.end);
             if extent.written {
                 written = written.max(extent.end);
             }
-            meets
-        };
-        let folds = |extent: &Extent| extent.written && extent.may_fold();
-        if !sorted().any({
-            let mut meets = meets;
-            move |e| meets(e)
-        }) && !extents.iter().any(folds)
-        {
-            return Vec::new();
         }
-        let mut owners = Vec::new();
-        let mut cluster: Vec<&Extent> = Vec::new();
-        let mut end = 0;
-        for extent in sorted().filter(|extent| extent.end > extent.first) {
-            if extent.first >= end {
-                shared(&cluster, &mut owners);
-                cluster.clear();
-            }
-            end = end.max(extent.end);
-            cluster.push(extent);
+        if suspect {
+            self.compare(extents)
+        } else {
+            Vec::new()
         }
-        shared(&cluster, &mut owners);
-        owners.sort_unstable();
-        owners.dedup();
-        owners
     }
 
     fn sort(&mut self, extents: &[Extent]) {
         if self.order.len() != extents.len() {
             self.order = (0..extents.len() as u32).collect();
         }
-        let first = |i: u32| extents[i as usize].first;
-        if !self.order.is_sorted_by_key(|&i| first(i)) {
-            self.order.sort_by_key(|&i| first(i));
+        let first = |index: u32| extents[index as usize].first;
+        if !self.order.is_sorted_by_key(|&index| first(index)) {
+            self.order.sort_by_key(|&index| first(index));
         }
+    }
+
+    /// Looks at every element of the ranges that meet, one cluster of them after another.
+    fn compare(&self, extents: &[Extent]) -> Vec<usize> {
+        let mut found = Vec::new();
+        let mut cluster: Vec<usize> = Vec::new();
+        let mut end = 0;
+        for index in self.order.iter().map(|&index| index as usize) {
+            if extents[index].first >= end {
+                compare_cluster(&cluster, extents, &mut found);
+                cluster.clear();
+            }
+            end = end.max(extents[index].end);
+            cluster.push(index);
+        }
+        compare_cluster(&cluster, extents, &mut found);
+        found.sort_unstable();
+        found
     }
 }
 
-/// Adds the owners in a cluster of meeting ranges that really share an element.
-fn shared(cluster: &[&Extent], owners: &mut Vec<usize>) {
-    let alone = cluster.len() < 2 && !cluster.iter().any(|extent| extent.may_fold());
-    if alone || !cluster.iter().any(|extent| extent.written) {
+fn compare_cluster(cluster: &[usize], extents: &[Extent], found: &mut Vec<usize>) {
+    const READ: u8 = 1;
+    const WRITTEN: u8 = 2;
+    const CLASH: u8 = 4;
+    let each = || cluster.iter().map(|&index| &extents[index]);
+    let alone = cluster.len() == 1 && !each().any(Extent::may_fold);
+    if alone || !each().any(|extent| extent.written) {
         return;
     }
-    const WRITTEN: u8 = 1;
-    const READ: u8 = 2;
-    const CLASH: u8 = 4;
-    let base = cluster.iter().map(|extent| extent.first).min().unwrap_or(0);
-    let end = cluster.iter().map(|extent| extent.end).max().unwrap_or(0);
-    let mut marks = vec![0_u8; end - base];
-    for extent in cluster {
-        let width = extent.view.dtype.size();
-        extent.for_each_address(|address| {
-            for mark in &mut marks[address - base..][..width] {
-                let clash = *mark != 0 && (extent.written || *mark & WRITTEN != 0);
-                *mark |= if extent.written { WRITTEN } else { READ };
-                *mark |= if clash { CLASH } else { 0 };
+    let base = each().map(|extent| extent.first).min().unwrap_or(0);
+    let end = each().map(|extent| extent.end).max().unwrap_or(0);
+    let mut marks = vec![0; end - base];
+    for extent in each() {
+        let own = if extent.written { WRITTEN } else { READ };
+        extent.for_each(|bytes| {
+            for mark in &mut marks[bytes.start - base..bytes.end - base] {
+                let clash = *mark != 0 && (*mark | own) & WRITTEN != 0;
+                *mark |= own | if clash { CLASH } else { 0 };
             }
         });
     }
-    for extent in cluster {
-        let width = extent.view.dtype.size();
+    for &index in cluster {
         let mut clashes = false;
-        extent.for_each_address(|address| {
-            clashes |= marks[address - base..][..width]
+        extents[index].for_each(|bytes| {
+            clashes |= marks[bytes.start - base..bytes.end - base]
                 .iter()
                 .any(|mark| mark & CLASH != 0);
         });
         if clashes {
-            owners.push(extent.owner);
+            found.push(index);
         }
     }
 }

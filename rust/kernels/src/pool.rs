@@ -6,7 +6,8 @@
 //! takes no tile. Which thread runs a tile never changes a result.
 //!
 //! The pool is made at the first job that wants one, never at import, and made anew in a forked
-//! child, whose copy of the threads does not exist.
+//! child, whose copy of the threads does not exist. Where the program has another team of threads
+//! that has just worked and still spins ([`team`]), that one helps instead.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
@@ -14,6 +15,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
+
+use crate::team;
 
 /// The number asked for by `set_num_threads`; 0 is none.
 static REQUESTED: AtomicUsize = AtomicUsize::new(0);
@@ -49,33 +52,23 @@ pub fn available_threads() -> usize {
 /// Runs `tile(0)`, …, `tile(n_tiles - 1)`, each once, on the caller and up to `threads - 1` helpers.
 /// Returns when all have ended. A panic in a tile is passed on.
 pub fn run(threads: usize, n_tiles: usize, tile: &(dyn Fn(usize) + Sync)) {
-    let helpers = threads.min(n_tiles).saturating_sub(1);
-    match (helpers > 0).then(|| pool(helpers)).flatten() {
-        Some(pool) => run_with(pool, helpers, n_tiles, tile),
-        None => (0..n_tiles).for_each(tile),
+    let threads = threads.min(n_tiles);
+    if threads < 2 {
+        return (0..n_tiles).for_each(tile);
     }
-}
-
-fn run_with(pool: &ThreadPool, helpers: usize, n_tiles: usize, tile: &(dyn Fn(usize) + Sync)) {
     // SAFETY: only the lifetime changes. `tile` is called for taken tiles alone, and this function
     // does not return before every taken tile has ended: a helper that comes later finds none left.
     let tile = unsafe {
         std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(tile)
     };
-    let job = Arc::new(Job {
-        tile,
-        n_tiles,
-        next: AtomicUsize::new(0),
-        ended: AtomicUsize::new(0),
-        waiting: AtomicBool::new(false),
-        caller: std::thread::current(),
-        panic: Mutex::new(None),
-    });
-    for _ in 0..helpers {
-        let job = Arc::clone(&job);
-        pool.spawn(move || {
-            job.work();
-        });
+    let job = Arc::new(Job::new(tile, n_tiles));
+    if let Some(team) = team::ready() {
+        team.run(threads, &|| job.work());
+    } else if let Some(pool) = pool(threads - 1) {
+        for _ in 1..threads {
+            let job = Arc::clone(&job);
+            pool.spawn(move || job.work());
+        }
     }
     job.work();
     job.wait();
@@ -92,6 +85,18 @@ struct Job {
 }
 
 impl Job {
+    fn new(tile: &'static (dyn Fn(usize) + Sync), n_tiles: usize) -> Job {
+        Job {
+            tile,
+            n_tiles,
+            next: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
+            waiting: AtomicBool::new(false),
+            caller: std::thread::current(),
+            panic: Mutex::new(None),
+        }
+    }
+
     /// Takes tiles until none is left.
     fn work(&self) {
         loop {
@@ -140,7 +145,7 @@ fn pool(helpers: usize) -> Option<&'static ThreadPool> {
     if let Some(pool) = current.filter(|pool| pool.current_num_threads() >= helpers) {
         return Some(pool);
     }
-    forget_pool_after_fork();
+    forget_after_fork();
     let made = ThreadPoolBuilder::new()
         .num_threads(helpers)
         .thread_name(|index| format!("ironstep-{index}"))
@@ -151,15 +156,17 @@ fn pool(helpers: usize) -> Option<&'static ThreadPool> {
     Some(made)
 }
 
-/// A child process has the pool's memory but none of its threads: it must not use it.
-fn forget_pool_after_fork() {
+/// A child process has the memory of the pool and the team, but none of their threads: it must not
+/// use them.
+pub(crate) fn forget_after_fork() {
     #[cfg(unix)]
     {
         unsafe extern "C" fn forget() {
             POOL.store(std::ptr::null_mut(), Ordering::Release);
+            team::set(None);
         }
         static REGISTER: std::sync::Once = std::sync::Once::new();
-        // SAFETY: `forget` only stores an atomic, which is allowed between fork and exec.
+        // SAFETY: `forget` only stores atomics, which is allowed between fork and exec.
         REGISTER.call_once(|| unsafe {
             libc::pthread_atfork(None, None, Some(forget));
         });

@@ -36,31 +36,52 @@ pub struct View<'a> {
     pub shape: &'a [i64],
     /// The step of each dimension, in elements.
     pub strides: &'a [i64],
+    len: usize,
+    is_contiguous: bool,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    /// A view of nothing.
+    pub const EMPTY: View<'static> = View {
+        data: std::ptr::null_mut(),
+        dtype: DType::F32,
+        shape: &[0],
+        strides: &[1],
+        len: 0,
+        is_contiguous: true,
+    };
+
+    /// A view; sizes are not negative, and there are as many strides.
+    pub fn new(data: *mut u8, dtype: DType, shape: &'a [i64], strides: &'a [i64]) -> View<'a> {
+        let mut len = 1;
+        let mut is_contiguous = true;
+        for (&size, &stride) in shape.iter().zip(strides).rev() {
+            is_contiguous &= size == 1 || stride == len;
+            len *= size;
+        }
+        View {
+            data,
+            dtype,
+            shape,
+            strides,
+            len: len as usize,
+            is_contiguous,
+        }
+    }
+
     /// The number of elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().map(|&size| size as usize).product()
+        self.len
     }
 
     /// Whether there is no element.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
 
     /// Whether the elements lie one after another in row-major order.
     pub fn is_contiguous(&self) -> bool {
-        let mut expected = 1;
-        self.shape
-            .iter()
-            .zip(self.strides)
-            .rev()
-            .all(|(&size, &stride)| {
-                let fits = size == 1 || stride == expected;
-                expected *= size;
-                fits
-            })
+        self.is_contiguous
     }
 }
 

@@ -5,7 +5,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 /// Something that a parameter, gradient or state cannot be computed with here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Refusal {
     /// The wrong type, device, layout or element type.
     Type(String),
@@ -40,6 +40,36 @@ impl From<Refusal> for PyErr {
         match refusal {
             Refusal::Type(text) => PyTypeError::new_err(text),
             Refusal::Value(text) => PyValueError::new_err(text),
+        }
+    }
+}
+
+/// Why a step does not go on: an exception, or something that another way may know.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// To be raised.
+    Error(PyErr),
+    /// Not for the kernels.
+    Refusal(Refusal),
+}
+
+impl From<PyErr> for Obstacle {
+    fn from(error: PyErr) -> Obstacle {
+        Obstacle::Error(error)
+    }
+}
+
+impl From<Refusal> for Obstacle {
+    fn from(refusal: Refusal) -> Obstacle {
+        Obstacle::Refusal(refusal)
+    }
+}
+
+impl From<Obstacle> for PyErr {
+    fn from(obstacle: Obstacle) -> PyErr {
+        match obstacle {
+            Obstacle::Error(error) => error,
+            Obstacle::Refusal(refusal) => refusal.into(),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod config;
 mod error;
 mod optim;
+mod team;
 mod tensor;
 
 use pyo3::prelude::*;

@@ -17,6 +17,7 @@ use pyo3::types::{PyCapsule, PyCapsuleMethods, PyDict, PyList, PyType};
 use pyo3::{ffi, intern};
 
 use crate::error::Refusal;
+use crate::team;
 
 /// Shapes and strides that no object keeps for us: boxes, so that they stay where they are.
 #[derive(Default)]
@@ -65,7 +66,9 @@ impl Torch {
         match modules.get_item(intern!(py, "torch"))? {
             // A module that is still being imported has no `nn` yet.
             Some(torch) if torch.hasattr(intern!(py, "nn"))? => {
-                Ok(Some(TORCH.get_or_try_init(py, || Torch::new(&torch))?))
+                let torch = TORCH.get_or_try_init(py, || Torch::new(&torch))?;
+                team::enlist();
+                Ok(Some(torch))
             }
             _ => Ok(None),
         }
@@ -141,6 +144,21 @@ impl Torch {
         object: &Bound<'_, PyAny>,
         arena: &mut Arena,
     ) -> Result<View<'a>, Refusal> {
+        let view = self.view_as_stored(object, arena)?;
+        // Only views of complex tensors have the neg bit: they have gaps or a single element.
+        let maybe_negated = view.len() == 1 || !view.is_contiguous();
+        if maybe_negated && truth(object, intern!(object.py(), "is_neg")) {
+            return Err(Refusal::Type("a negated view".into()));
+        }
+        Ok(view)
+    }
+
+    /// The same, whatever its neg bit says.
+    pub fn view_as_stored<'a>(
+        &self,
+        object: &Bound<'_, PyAny>,
+        arena: &mut Arena,
+    ) -> Result<View<'a>, Refusal> {
         if !self.is_exact(object) {
             return Err(Refusal::Type(format!(
                 "tensor subclass {}",
@@ -153,13 +171,6 @@ impl Torch {
         };
         if view.data.is_null() && !view.is_empty() {
             return Err(Refusal::Type("a tensor without storage".into()));
-        }
-        // The exchange does not see the neg bit, which only views of complex tensors have: they
-        // have gaps or a single element.
-        if (view.len() == 1 || !view.is_contiguous())
-            && truth(object, intern!(object.py(), "is_neg"))
-        {
-            return Err(Refusal::Type("a negated view".into()));
         }
         Ok(view)
     }
@@ -202,12 +213,13 @@ impl Torch {
         };
         let (address, dtype, shape, strides) =
             read().map_err(|error| Refusal::Type(format!("not readable: {error}")))??;
-        Ok(View {
-            data: std::ptr::with_exposed_provenance_mut(address),
+        let data = std::ptr::with_exposed_provenance_mut(address);
+        Ok(View::new(
+            data,
             dtype,
-            shape: arena.keep(shape),
-            strides: arena.keep(strides),
-        })
+            arena.keep(shape),
+            arena.keep(strides),
+        ))
     }
 }
 
@@ -265,12 +277,13 @@ fn view_by_exchange<'a>(
         _ => &[],
     };
     let data: *mut u8 = tensor.data.cast();
-    Ok(View {
-        data: data.wrapping_add(tensor.byte_offset as usize),
+    let data = data.wrapping_add(tensor.byte_offset as usize);
+    Ok(View::new(
+        data,
         dtype,
-        shape: list(tensor.shape),
-        strides: list(tensor.strides),
-    })
+        list(tensor.shape),
+        list(tensor.strides),
+    ))
 }
 
 /// Why a tensor is not one of ours; asked only when it is not.
@@ -351,12 +364,9 @@ pub fn view_of_array<'a>(
             array.strides()
         )));
     }
-    Ok(View {
-        data: data.cast(),
-        dtype,
-        shape: arena.keep(array.shape().iter().map(|&size| size as i64)),
-        strides: arena.keep(array.strides().iter().map(|&stride| (stride / size) as i64)),
-    })
+    let shape = arena.keep(array.shape().iter().map(|&size| size as i64));
+    let strides = arena.keep(array.strides().iter().map(|&stride| (stride / size) as i64));
+    Ok(View::new(data.cast(), dtype, shape, strides))
 }
 
 /// A shape as Python writes it.

@@ -2,12 +2,14 @@
 
 import contextlib
 import fnmatch
+import gc
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 import ironstep
 from ironstep.bench.optim.cases import CASES, EAGER, Case
@@ -103,15 +105,8 @@ def run(
             for case, count in jobs:
                 label = f"{case.name}, threads: {count}"
                 progress.update(task, description=label)
-                row = measure_case(
-                    case,
-                    count,
-                    rounds,
-                    quick=quick,
-                    on_round=lambda n, label=label: progress.update(  # type: ignore[misc]
-                        task, description=f"{label}, round {n}"
-                    ),
-                )
+                show = partial(_show_round, progress, task, label)
+                row = measure_case(case, count, rounds, quick=quick, on_round=show)
                 report.rows.append(row)
                 progress.console.print(summary_line(row), highlight=False)
                 progress.advance(task)
@@ -131,6 +126,10 @@ def run(
     return int(any(row.failure is not None for row in report.rows))
 
 
+def _show_round(progress: Progress, task: TaskID, label: str, number: int) -> None:
+    progress.update(task, description=f"{label}, round {number}")
+
+
 def measure_case(
     case: Case,
     threads: int,
@@ -140,6 +139,7 @@ def measure_case(
     on_round: Callable[[int], object] = lambda _: None,
 ) -> Row:
     """Check and time all contestants of one case."""
+    gc.collect()  # the optimizers of the case before lie in cycles, and some hold gigabytes
     case = case.quick() if quick else case
     row = Row(case.name, threads, case.elements, targets=() if quick else case.asked(threads))
     set_threads(threads)
@@ -155,19 +155,21 @@ def measure_case(
         contestants += field.entrants
         ours = field.entrants[-1]
         row.bytes_moved = moved(case, ours)
-        bare = limit(case, ours)
+        bare = limit(case, ours) if case.kind == "step" else None
         contestants += [bare] if bare is not None else []
-    at_least = {"busy": 25 * AT_LEAST, "cold": 0.0}.get(case.kind, AT_LEAST)
+    at_least, warm_up = AT_LEAST, WARM_UP
+    if case.kind == "busy":
+        at_least = 25 * AT_LEAST  # enough single steps for a 99th percentile
+    if case.kind == "cold":
+        at_least, warm_up, rounds = 0, 1, max(1, rounds // 3)  # each starts a process
+    if quick:
+        at_least, warm_up, rounds = 0, 1, min(rounds, 2)
     with busy_process() if case.kind == "busy" else contextlib.nullcontext():
         row.timings = measure(
             contestants,
-            rounds=min(rounds, 2)
-            if quick
-            else max(1, rounds // 3)
-            if case.kind == "cold"
-            else rounds,
-            warm_up=1 if quick or case.kind == "cold" else WARM_UP,
-            at_least=0.0 if quick else at_least,
+            rounds=rounds,
+            warm_up=warm_up,
+            at_least=at_least,
             round_robin=case.round_robin,
             on_round=on_round,
         )

@@ -108,7 +108,7 @@ class Case:
     def asked(self, threads: int) -> tuple[Target, ...]:
         """Targets at this number of threads."""
         if threads == 1 and self.kind in ("step", "backward", "iteration"):
-            return (Target("best", 0.97),) if self.peers == EAGER else ()
+            return (Target("best", 0.97),) if self.peers else ()
         return self.targets if threads == 2 else ()
 
     def quick(self) -> "Case":

@@ -249,10 +249,10 @@ def _difference(wanted: Tensor, got: Tensor) -> float:
     # In parts, so that the float64 copies stay small beside the tensors.
     size = 2**24
     parts = (slice(start, start + size) for start in range(0, len(wanted), size))
-    distance = max(float((wanted[i].double() - got[i].double()).abs().max()) for i in parts)
-    largest = float(wanted.abs().max())
-    # A NaN compares false with every tolerance, so it may not be lost in max().
-    return math.inf if math.isnan(distance) else distance / largest if largest else distance
+    distances = [float((wanted[i].double() - got[i].double()).abs().max()) for i in parts]
+    if any(map(math.isnan, distances)):
+        return math.inf  # a NaN would be lost in max()
+    return max(distances) / (float(wanted.abs().max()) or 1.0)
 
 
 def _ends(tensor: Tensor, size: int = 2**20) -> Tensor:
@@ -270,7 +270,7 @@ def _on_the_ends(case: Case, entrant: Entrant) -> Entrant:
 
 
 def moved(case: Case, ours: Entrant) -> int:
-    """Bytes that a step has to read and write."""
+    """Return the bytes that a step has to read and write."""
     grads = sum(param.nbytes for param in ours.params) * (2 if case.clip else 1)
     return grads + 2 * sum(tensor.nbytes for tensor in ours.tensors() if tensor.dim())
 

@@ -78,7 +78,7 @@ fn run<R: NamedRule>(
                 view(object, written, &mut arena)?.map_err(|refusal| refusal.of(name, index))?;
             agree(views.first().unwrap_or(&view), &view, operand > 1)
                 .map_err(|refusal| refusal.of(name, index))?;
-            extents.push(Extent::new(view, written, extents.len()));
+            extents.push(Extent::new(&view, written));
             views.push(view);
         }
         if job.prepared.is_empty() || steps.get(index.wrapping_sub(1)) != Some(&step) {
@@ -92,7 +92,7 @@ fn run<R: NamedRule>(
                 .extend(views.get(1).map(|grad| Tensor::new(&[*grad])));
         }
     }
-    let shared = Search::default().owners(&extents);
+    let shared = Search::default().shared(&extents);
     if !shared.is_empty() {
         let name = |&owner: &usize| {
             format!(

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{ffi, intern};
 
-use crate::error::Refusal;
+use crate::error::{Obstacle, Refusal};
 use crate::tensor::{Torch, lookup};
 
 /// A rule that knows torch's names.
@@ -15,10 +15,10 @@ pub trait NamedRule: UpdateRule + Sized + Send {
     const COUNTS_STEPS: bool;
 
     /// Reads the hyperparameters.
-    fn new(options: &Options) -> Result<Self, Unreadable>;
+    fn new(options: &Options) -> Result<Self, Obstacle>;
 
     /// The keys of the states, in the order of the kernel.
-    fn states<'py>(&self, py: Python<'py>) -> Vec<&Bound<'py, PyString>>;
+    fn states<'py>(&self, py: Python<'py>) -> Vec<&'py Bound<'py, PyString>>;
 }
 
 /// Calls a generic function with the rule of that name.
@@ -44,29 +44,9 @@ pub fn unknown_rule(name: &str) -> PyErr {
 /// The hyperparameters of a param group.
 pub struct Options<'a, 'py>(pub &'a Bound<'py, PyDict>);
 
-/// A hyperparameter that cannot be read: the caller's mistake, or nothing for the native step.
-pub enum Unreadable {
-    Error(PyErr),
-    Refused(Refusal),
-}
-
-impl From<PyErr> for Unreadable {
-    fn from(error: PyErr) -> Unreadable {
-        Unreadable::Error(error)
-    }
-}
-
-impl From<Unreadable> for PyErr {
-    fn from(unreadable: Unreadable) -> PyErr {
-        match unreadable {
-            Unreadable::Error(error) => error,
-            Unreadable::Refused(refusal) => refusal.into(),
-        }
-    }
-}
-
 impl<'py> Options<'_, 'py> {
-    fn value(&self, key: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    /// The value of a key; a KeyError if there is none.
+    pub fn value(&self, key: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
         // SAFETY: the dictionary holds the value, and `from_borrowed_ptr_or_opt` counts it.
         let value = unsafe {
             Bound::from_borrowed_ptr_or_opt(self.0.py(), lookup(self.0.as_ptr(), key.as_ptr()))
@@ -75,7 +55,7 @@ impl<'py> Options<'_, 'py> {
     }
 
     /// A number, or a one-element tensor on the CPU.
-    fn number(&self, key: &Bound<'py, PyString>) -> Result<f64, Unreadable> {
+    fn number(&self, key: &Bound<'py, PyString>) -> Result<f64, Obstacle> {
         number(&self.value(key)?, key)
     }
 
@@ -88,7 +68,7 @@ impl<'py> Options<'_, 'py> {
     }
 }
 
-fn number(value: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<f64, Unreadable> {
+fn number(value: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<f64, Obstacle> {
     let py = value.py();
     // SAFETY: the object is alive.
     if unsafe { ffi::PyFloat_CheckExact(value.as_ptr()) } == 0
@@ -99,9 +79,8 @@ fn number(value: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<f64, U
             .getattr(intern!(py, "device"))?
             .getattr(intern!(py, "type"))?;
         if !torch.is_exact(value) || device.extract::<String>()? != "cpu" {
-            return Err(Unreadable::Refused(Refusal::Type(format!(
-                "{name} is a tensor that is not on the CPU"
-            ))));
+            let text = format!("{name} is a tensor that is not on the CPU");
+            return Err(Refusal::Type(text).into());
         }
         return Ok(value.call_method0(intern!(py, "item"))?.extract()?);
     }
@@ -111,7 +90,7 @@ fn number(value: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<f64, U
 impl NamedRule for Sgd {
     const COUNTS_STEPS: bool = false;
 
-    fn new(options: &Options) -> Result<Sgd, Unreadable> {
+    fn new(options: &Options) -> Result<Sgd, Obstacle> {
         let py = options.0.py();
         Ok(Sgd {
             lr: options.number(intern!(py, "lr"))?,
@@ -122,7 +101,7 @@ impl NamedRule for Sgd {
         })
     }
 
-    fn states<'py>(&self, py: Python<'py>) -> Vec<&Bound<'py, PyString>> {
+    fn states<'py>(&self, py: Python<'py>) -> Vec<&'py Bound<'py, PyString>> {
         if self.n_states() > 0 {
             vec![intern!(py, "momentum_buffer")]
         } else {
@@ -134,7 +113,7 @@ impl NamedRule for Sgd {
 impl NamedRule for Adagrad {
     const COUNTS_STEPS: bool = true;
 
-    fn new(options: &Options) -> Result<Adagrad, Unreadable> {
+    fn new(options: &Options) -> Result<Adagrad, Obstacle> {
         let py = options.0.py();
         Ok(Adagrad {
             lr: options.number(intern!(py, "lr"))?,
@@ -144,7 +123,7 @@ impl NamedRule for Adagrad {
         })
     }
 
-    fn states<'py>(&self, py: Python<'py>) -> Vec<&Bound<'py, PyString>> {
+    fn states<'py>(&self, py: Python<'py>) -> Vec<&'py Bound<'py, PyString>> {
         vec![intern!(py, "sum")]
     }
 }
@@ -152,7 +131,7 @@ impl NamedRule for Adagrad {
 impl NamedRule for Rmsprop {
     const COUNTS_STEPS: bool = true;
 
-    fn new(options: &Options) -> Result<Rmsprop, Unreadable> {
+    fn new(options: &Options) -> Result<Rmsprop, Obstacle> {
         let py = options.0.py();
         Ok(Rmsprop {
             lr: options.number(intern!(py, "lr"))?,
@@ -165,7 +144,7 @@ impl NamedRule for Rmsprop {
         })
     }
 
-    fn states<'py>(&self, py: Python<'py>) -> Vec<&Bound<'py, PyString>> {
+    fn states<'py>(&self, py: Python<'py>) -> Vec<&'py Bound<'py, PyString>> {
         let mut names = vec![intern!(py, "square_avg")];
         if self.momentum > 0.0 {
             names.push(intern!(py, "momentum_buffer"));
@@ -180,7 +159,7 @@ impl NamedRule for Rmsprop {
 impl NamedRule for Adam {
     const COUNTS_STEPS: bool = true;
 
-    fn new(options: &Options) -> Result<Adam, Unreadable> {
+    fn new(options: &Options) -> Result<Adam, Obstacle> {
         let py = options.0.py();
         let betas = intern!(py, "betas");
         let (beta1, beta2): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
@@ -201,7 +180,7 @@ impl NamedRule for Adam {
         })
     }
 
-    fn states<'py>(&self, py: Python<'py>) -> Vec<&Bound<'py, PyString>> {
+    fn states<'py>(&self, py: Python<'py>) -> Vec<&'py Bound<'py, PyString>> {
         let mut names = vec![intern!(py, "exp_avg"), intern!(py, "exp_avg_sq")];
         if self.amsgrad {
             names.push(intern!(py, "max_exp_avg_sq"));
