@@ -52,7 +52,8 @@ def _app() -> "typer.Typer":
     def demo(
         out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("ironstep-demo"),
         seed: Annotated[
-            int, typer.Option(min=0, help="Starts the networks and orders the batches.")
+            int,
+            typer.Option(min=0, max=2**63 - 1, help="Starts the networks, orders the batches."),
         ] = 0,
         quick: Annotated[
             bool, typer.Option("--quick", help="A few epochs: shows that all runs, times nothing.")

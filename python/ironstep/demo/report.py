@@ -31,9 +31,9 @@ CRITERION = (
 )
 TIMING = (
     "Microseconds: the median over the epochs, after three of warm-up, of each epoch's median; the "
-    "contestants take turns by epochs. Default: torch as people write it; best: the faster of that and torch's fast "
-    "path (fused, or foreach where there is no fused one). ×: torch's time divided by ironstep's; "
-    "its quartiles are over the epochs."
+    "contestants take turns by epochs. Default: torch as people write it; best: the faster of that "
+    "and torch's fast path (fused, or foreach where there is no fused one). ×: torch's time divided"
+    " by ironstep's; its quartiles are over the epochs."
 )
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; the width tells, too.

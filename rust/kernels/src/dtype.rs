@@ -66,12 +66,23 @@ pub trait Float:
     fn to_f64(self) -> f64;
     /// Correctly rounded square root.
     fn sqrt(self) -> Self;
-    /// Reads `grid` from `from`, row by row, into `to`.
+    /// Reads a dense run into `to`, for bodies inside [`per_isa!`].
+    ///
+    /// # Safety
+    /// `from` is valid for reads of as many elements of `dtype`.
+    unsafe fn decode(dtype: DType, from: *const u8, to: &mut [Self]);
+    /// Writes a dense run, for bodies inside [`per_isa!`].
+    ///
+    /// # Safety
+    /// `to` is valid for writes of as many elements of `dtype`.
+    unsafe fn encode(dtype: DType, from: &[Self], to: *mut u8);
+    /// Reads `grid` from `from`, row by row, into `to`, whose length is a multiple of the number of
+    /// rows: each row begins at such a part, which may be longer than it.
     ///
     /// # Safety
     /// Every element of `grid` around `from` is valid for reads of `dtype`.
     unsafe fn load(isa: Isa, dtype: DType, from: *const u8, grid: Grid, to: &mut [Self]);
-    /// Writes `from`, row by row, to `grid` around `to`.
+    /// Writes `from`, laid out as by `load`, to `grid` around `to`.
     ///
     /// # Safety
     /// Every element of `grid` around `to` is valid for writes of `dtype`.
@@ -89,6 +100,17 @@ pub struct Grid {
     pub row_stride: isize,
     /// From an element to the next in its row.
     pub col_stride: isize,
+}
+
+impl Grid {
+    /// The distance of rows that are laid out in `len` elements.
+    fn pitch(&self, len: usize) -> usize {
+        assert!(
+            len.is_multiple_of(self.rows) && len >= self.rows * self.cols,
+            "{len} elements for {self:?}"
+        );
+        len / self.rows
+    }
 }
 
 /// An element as it lies in memory.
@@ -183,27 +205,47 @@ impl Element<f32> for F16 {
     }
 }
 
+/// # Safety
+/// `from` is valid for reads of as many elements.
+#[inline(always)]
+unsafe fn decode_run<F, T: Element<F>>(from: *const T, to: &mut [F]) {
+    for (i, to) in to.iter_mut().enumerate() {
+        // SAFETY: by contract.
+        *to = unsafe { from.add(i).read_unaligned() }.decode();
+    }
+}
+
+/// # Safety
+/// `to` is valid for writes of as many elements.
+#[inline(always)]
+unsafe fn encode_run<F: Copy, T: Element<F>>(from: &[F], to: *mut T) {
+    for (i, from) in from.iter().enumerate() {
+        // SAFETY: by contract.
+        unsafe { to.add(i).write_unaligned(T::encode(*from)) };
+    }
+}
+
 per_isa! {
     /// # Safety
     /// Every element of `grid` around `from` is valid for reads.
     unsafe fn load_as[F: Float, T: Element<F>][F, T](from: *const T, grid: Grid, to: &mut [F]) {
         let Grid { rows, cols, row_stride, col_stride } = grid;
-        assert!(to.len() == rows * cols);
-        // SAFETY: the caller vouches for every (row, col) of the grid.
-        let at = |row: usize, col: usize| unsafe {
-            from.offset(row as isize * row_stride + col as isize * col_stride).read_unaligned().decode()
-        };
+        let pitch = grid.pitch(to.len());
         if col_stride == 1 {
-            for (row, to) in to.chunks_exact_mut(cols).enumerate() {
-                for (col, to) in to.iter_mut().enumerate() {
-                    *to = at(row, col);
-                }
+            for (row, to) in to.chunks_exact_mut(pitch).enumerate() {
+                // SAFETY: the caller vouches for every element of the grid.
+                unsafe { decode_run(from.offset(row as isize * row_stride), &mut to[..cols]) };
             }
-        } else {
-            // Columns outside: where rows are adjacent in memory, each cache line is read once.
-            for col in 0..cols {
-                for (row, to) in to[col..].iter_mut().step_by(cols).enumerate() {
-                    *to = at(row, col);
+            return;
+        }
+        // Columns outside: where rows are adjacent in memory, each cache line is read once.
+        for col in 0..cols {
+            // SAFETY: as above.
+            unsafe {
+                let from = from.offset(col as isize * col_stride);
+                for row in 0..rows {
+                    let value = from.offset(row as isize * row_stride).read_unaligned().decode();
+                    *to.get_unchecked_mut(row * pitch + col) = value;
                 }
             }
         }
@@ -215,21 +257,21 @@ per_isa! {
     /// Every element of `grid` around `to` is valid for writes.
     unsafe fn store_as[F: Float, T: Element<F>][F, T](from: &[F], grid: Grid, to: *mut T) {
         let Grid { rows, cols, row_stride, col_stride } = grid;
-        assert!(from.len() == rows * cols);
-        // SAFETY: the caller vouches for every (row, col) of the grid.
-        let put = |row: usize, col: usize, value: F| unsafe {
-            to.offset(row as isize * row_stride + col as isize * col_stride).write_unaligned(T::encode(value))
-        };
+        let pitch = grid.pitch(from.len());
         if col_stride == 1 {
-            for (row, from) in from.chunks_exact(cols).enumerate() {
-                for (col, from) in from.iter().enumerate() {
-                    put(row, col, *from);
-                }
+            for (row, from) in from.chunks_exact(pitch).enumerate() {
+                // SAFETY: the caller vouches for every element of the grid.
+                unsafe { encode_run(&from[..cols], to.offset(row as isize * row_stride)) };
             }
-        } else {
-            for col in 0..cols {
-                for (row, from) in from[col..].iter().step_by(cols).enumerate() {
-                    put(row, col, *from);
+            return;
+        }
+        for col in 0..cols {
+            // SAFETY: as above.
+            unsafe {
+                let to = to.offset(col as isize * col_stride);
+                for row in 0..rows {
+                    let value = T::encode(*from.get_unchecked(row * pitch + col));
+                    to.offset(row as isize * row_stride).write_unaligned(value);
                 }
             }
         }
@@ -250,6 +292,30 @@ impl Float for f32 {
     #[inline(always)]
     fn sqrt(self) -> f32 {
         self.sqrt()
+    }
+    #[inline(always)]
+    unsafe fn decode(dtype: DType, from: *const u8, to: &mut [f32]) {
+        // SAFETY: the caller vouches for the run in this dtype.
+        unsafe {
+            match dtype {
+                DType::F32 => decode_run::<f32, f32>(from.cast(), to),
+                DType::Bf16 => decode_run::<f32, Bf16>(from.cast(), to),
+                DType::F16 => decode_run::<f32, F16>(from.cast(), to),
+                DType::F64 => unreachable!("f64 buffers are computed in f64"),
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn encode(dtype: DType, from: &[f32], to: *mut u8) {
+        // SAFETY: the caller vouches for the run in this dtype.
+        unsafe {
+            match dtype {
+                DType::F32 => encode_run::<f32, f32>(from, to.cast()),
+                DType::Bf16 => encode_run::<f32, Bf16>(from, to.cast()),
+                DType::F16 => encode_run::<f32, F16>(from, to.cast()),
+                DType::F64 => unreachable!("f64 buffers are computed in f64"),
+            }
+        }
     }
     unsafe fn load(isa: Isa, dtype: DType, from: *const u8, grid: Grid, to: &mut [f32]) {
         // SAFETY: the caller vouches for the grid in this dtype.
@@ -289,6 +355,18 @@ impl Float for f64 {
     #[inline(always)]
     fn sqrt(self) -> f64 {
         self.sqrt()
+    }
+    #[inline(always)]
+    unsafe fn decode(dtype: DType, from: *const u8, to: &mut [f64]) {
+        assert!(dtype == DType::F64, "only f64 buffers are computed in f64");
+        // SAFETY: the caller vouches for the run.
+        unsafe { decode_run::<f64, f64>(from.cast(), to) };
+    }
+    #[inline(always)]
+    unsafe fn encode(dtype: DType, from: &[f64], to: *mut u8) {
+        assert!(dtype == DType::F64, "only f64 buffers are computed in f64");
+        // SAFETY: the caller vouches for the run.
+        unsafe { encode_run::<f64, f64>(from, to.cast()) };
     }
     unsafe fn load(isa: Isa, dtype: DType, from: *const u8, grid: Grid, to: &mut [f64]) {
         assert!(dtype == DType::F64, "only f64 buffers are computed in f64");

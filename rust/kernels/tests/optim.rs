@@ -188,7 +188,7 @@ impl Rule {
                 let mut v = states[1];
                 if r.amsgrad {
                     // NaN stays, as everywhere.
-                    if !(states[2] >= v) {
+                    if v.is_nan() || states[2] < v {
                         states[2] = if states[2].is_nan() { states[2] } else { v };
                     }
                     v = states[2];

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cases::cases;
 use ironstep_kernels::dtype::DType;
-use ironstep_kernels::work::{BLOCK, Layout as Walk, Tensor, View, WorkList};
+use ironstep_kernels::work::{LARGEST_BLOCK, Layout as Walk, Tensor, View, WorkList};
 use layouts::{Layout, operands};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -53,7 +53,10 @@ fn visited(tensor: &Tensor) -> Vec<Vec<usize>> {
     for index in 0..tensor.n_blocks() {
         let (offsets, grids) = tensor.block(index);
         let (rows, cols) = (grids[0].rows, grids[0].cols);
-        assert!((1..=BLOCK).contains(&(rows * cols)), "{rows} × {cols}");
+        assert!(
+            (1..=LARGEST_BLOCK).contains(&(rows * cols)),
+            "{rows} × {cols}"
+        );
         for row in 0..rows as isize {
             for col in 0..cols as isize {
                 let address = |operand: usize| {
@@ -110,7 +113,7 @@ proptest! {
             .collect();
         prop_assert_eq!(covered, all);
         prop_assert_eq!(work.len(), tensors.iter().map(|tensor| tensor.len).sum::<usize>());
-        prop_assert_eq!(work.is_empty(), work.len() == 0);
+        prop_assert_eq!(work.is_empty(), work.tiles().is_empty());
         for threads in [0, 1, 2, 3] {
             let runs: Vec<AtomicUsize> = work.tiles().iter().map(|_| AtomicUsize::new(0)).collect();
             work.run(threads, &|tile| {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Squares are summed in `f64`, in the same order for any number of threads and any instruction set:
-//! 32 lanes a block, then blocks, then tiles.
+//! 32 lanes a block, then pairwise over lanes, blocks and tiles.
 
 use std::cell::UnsafeCell;
 
@@ -32,19 +32,31 @@ pub unsafe fn grad_norm(isa: Isa, threads: usize, tensors: &[Tensor], work: &Wor
         let tile = &work.tiles()[index];
         let tensor = &tensors[tile.tensor];
         // SAFETY: the caller vouches for the operand.
-        let sum = tile.blocks.clone().map(|block| unsafe {
+        let sums = tile.blocks.clone().map(|block| unsafe {
             if tensor.operands[0].dtype == DType::F64 {
                 block_sum::<f64>(isa, tensor, block)
             } else {
                 block_sum::<f32>(isa, tensor, block)
             }
         });
-        let sum: f64 = sum.sum();
+        let sums: Vec<f64> = sums.collect();
         // SAFETY: see `Slot`.
-        unsafe { *slots[index].0.get() = sum };
+        unsafe { *slots[index].0.get() = pairwise_sum(&sums) };
     });
-    let sum: f64 = slots.into_iter().map(|slot| slot.0.into_inner()).sum();
-    sum.sqrt()
+    let sums: Vec<f64> = slots.into_iter().map(|slot| slot.0.into_inner()).collect();
+    pairwise_sum(&sums).sqrt()
+}
+
+/// The sum over a balanced tree: its rounding error grows with the logarithm of the length.
+fn pairwise_sum(values: &[f64]) -> f64 {
+    match values {
+        [] => 0.0,
+        [value] => *value,
+        _ => {
+            let (left, right) = values.split_at(values.len() / 2);
+            pairwise_sum(left) + pairwise_sum(right)
+        }
+    }
 }
 
 /// The factor that torch's `clip_grad_norm_` applies.
@@ -74,6 +86,7 @@ unsafe fn block_sum<F: Float>(isa: Isa, tensor: &Tensor, block: usize) -> f64 {
             std::slice::from_raw_parts(data.cast::<F>(), cols)
         });
     }
+    // One operand alone never disagrees with another, so its blocks are small.
     let mut scratch = [F::ZERO; BLOCK];
     let run = &mut scratch[..rows * cols];
     // SAFETY: the grid lies in the operand.
@@ -97,6 +110,6 @@ per_isa! {
             let value = value.to_f64();
             *lane += value * value;
         }
-        lanes.iter().sum()
+        pairwise_sum(&lanes)
     }
 }

@@ -15,9 +15,11 @@ pub use clip::{clip_coefficient, grad_norm};
 pub use rmsprop::Rmsprop;
 pub use sgd::Sgd;
 
-use crate::dtype::{DType, Float};
+use std::ops::Range;
+
+use crate::dtype::{DType, Float, Grid};
 use crate::isa::{Isa, per_isa};
-use crate::work::{BLOCK, Layout, MAX_OPERANDS, Tensor, WorkList};
+use crate::work::{BLOCK, Layout, MAX_OPERANDS, Operand, Tensor, WorkList};
 
 /// One optimizer's arithmetic.
 pub trait UpdateRule: Sync {
@@ -110,59 +112,107 @@ unsafe fn run_tile<R: UpdateRule, F: Float>(
     n_states: usize,
     scale: F,
     tensor: &Tensor,
-    blocks: std::ops::Range<usize>,
+    blocks: Range<usize>,
 ) {
-    let apply = match n_states {
-        0 => apply::<R, F, 0>,
-        1 => apply::<R, F, 1>,
-        2 => apply::<R, F, 2>,
-        _ => apply::<R, F, 3>,
-    };
-    let n_operands = 2 + n_states;
-    let used = &tensor.operands[..n_operands];
-    let direct = matches!(tensor.layout, Layout::Flat)
-        && used
-            .iter()
-            .all(|o| o.dtype == F::DTYPE && o.data.cast::<F>().is_aligned());
-    if direct {
-        let start = blocks.start * BLOCK;
-        let len = tensor.len.min(blocks.end * BLOCK) - start;
-        let mut slices = tensor.operands.iter().enumerate().map(|(i, operand)| {
-            let len = if i < n_operands { len } else { 0 };
-            // SAFETY: [start, start + len) lies in the operand, which nobody else uses during the
-            // tile; the gradient is only read (its slice is handed on as shared).
-            unsafe { std::slice::from_raw_parts_mut(operand.data.cast::<F>().add(start), len) }
-        });
-        let mut next = || slices.next().unwrap_or_default();
-        let (param, grad, a, b, c) = (next(), next(), next(), next(), next());
-        return apply(isa, scalars, scale, param, grad, a, b, c);
-    }
-    let mut scratch = [[F::ZERO; BLOCK]; MAX_OPERANDS];
-    for block in blocks {
-        let (offsets, grids) = tensor.block(block);
-        let len = grids[0].rows * grids[0].cols;
-        let at = |i: usize| {
-            let offset = offsets[i] * used[i].dtype.size() as isize;
-            used[i].data.wrapping_offset(offset)
+    let used = &tensor.operands[..2 + n_states];
+    let no_decoding = |o: &Operand| o.dtype == F::DTYPE && o.data.cast::<F>().is_aligned();
+    // SAFETY (of calls): `len` elements from `run(i)` on are operand i's, and no other's.
+    let apply = |len: usize, run: &dyn Fn(usize) -> *mut F| {
+        let slice = |i: usize| match i < used.len() {
+            // SAFETY: see above; what lies behind the gradient's slice is only read.
+            true => unsafe { std::slice::from_raw_parts_mut(run(i), len) },
+            false => &mut [],
         };
-        for (i, operand) in used.iter().enumerate() {
-            // SAFETY: the grid lies in the operand.
-            unsafe { F::load(isa, operand.dtype, at(i), grids[i], &mut scratch[i][..len]) };
-        }
-        let [param, grad, a, b, c] = &mut scratch;
+        let apply = match n_states {
+            0 => apply::<R, F, 0>,
+            1 => apply::<R, F, 1>,
+            2 => apply::<R, F, 2>,
+            _ => apply::<R, F, 3>,
+        };
         apply(
             isa,
             scalars,
             scale,
-            &mut param[..len],
-            &grad[..len],
-            &mut a[..len],
-            &mut b[..len],
-            &mut c[..len],
+            slice(0),
+            slice(1),
+            slice(2),
+            slice(3),
+            slice(4),
         );
-        for (i, operand) in used.iter().enumerate().filter(|&(i, _)| i != 1) {
+    };
+    if matches!(tensor.layout, Layout::Flat) {
+        let start = blocks.start * BLOCK;
+        let len = tensor.len.min(blocks.end * BLOCK) - start;
+        let at = |i: usize| tensor.operands[i].at(start);
+        if used.iter().all(no_decoding) {
+            return apply(len, &|i| at(i).cast());
+        }
+        let decoding = match n_states {
+            0 => apply_decoding::<R, F, 0>,
+            1 => apply_decoding::<R, F, 1>,
+            2 => apply_decoding::<R, F, 2>,
+            _ => apply_decoding::<R, F, 3>,
+        };
+        let operands = std::array::from_fn(|i| Operand {
+            data: at(i),
+            ..tensor.operands[i]
+        });
+        // SAFETY: the run lies in every operand, and is this tile's alone.
+        return unsafe { decoding(isa, isa, scalars, scale, &operands, len) };
+    }
+    let (_, first) = tensor.block(blocks.start);
+    let staged = |i: usize| !no_decoding(&used[i]) || first[i].col_stride != 1;
+    // A line between rows: at a distance of a power of two they would share few sets of the cache.
+    let pitch = if first[0].rows > 1 {
+        first[0].cols + 16
+    } else {
+        first[0].cols
+    };
+    let mut stages: [Vec<F>; MAX_OPERANDS] =
+        std::array::from_fn(|i| match i < used.len() && staged(i) {
+            true => vec![F::ZERO; first[i].rows * pitch],
+            false => Vec::new(),
+        });
+    for block in blocks {
+        let (offsets, grids) = tensor.block(block);
+        let Grid { rows, cols, .. } = grids[0];
+        let at = |i: usize| {
+            used[i]
+                .data
+                .wrapping_offset(offsets[i] * used[i].dtype.size() as isize)
+        };
+        for i in (0..used.len()).filter(|&i| staged(i)) {
+            // SAFETY: the grid lies in the operand.
+            unsafe {
+                F::load(
+                    isa,
+                    used[i].dtype,
+                    at(i),
+                    grids[i],
+                    &mut stages[i][..rows * pitch],
+                )
+            };
+        }
+        let starts = stages.each_mut().map(|stage| stage.as_mut_ptr());
+        for row in 0..rows {
+            apply(cols, &|i| match staged(i) {
+                true => starts[i].wrapping_add(row * pitch),
+                false => at(i)
+                    .cast::<F>()
+                    .wrapping_offset(row as isize * grids[i].row_stride),
+            });
+        }
+        for i in (0..used.len()).filter(|&i| i != 1 && staged(i)) {
             // SAFETY: as above.
-            unsafe { F::store(isa, operand.dtype, &scratch[i][..len], grids[i], at(i)) };
+            unsafe {
+                F::store(
+                    isa,
+                    used[i].dtype,
+                    &stages[i][..rows * pitch],
+                    grids[i],
+                    at(i),
+                )
+            };
         }
     }
 }
@@ -191,6 +241,38 @@ per_isa! {
         }
     }
 }
+
+per_isa! {
+    /// The rule over dense runs of any types, a part at a time that stays in L1 with its decoded copy.
+    ///
+    /// # Safety
+    /// The first `2 + N` operands have `len` elements, which nobody else uses.
+    unsafe fn apply_decoding[R: UpdateRule, F: Float, const N: usize][R, F, N](
+        isa: Isa, s: &R::Scalars<F>, scale: F, operands: &[Operand; MAX_OPERANDS], len: usize,
+    ) {
+        const PART: usize = 256;
+        let mut parts = Aligned([[F::ZERO; PART]; MAX_OPERANDS]);
+        for start in (0..len).step_by(PART) {
+            let len = PART.min(len - start);
+            for (operand, part) in operands.iter().zip(&mut parts.0).take(2 + N) {
+                // SAFETY: the part lies in the operand.
+                unsafe { F::decode(operand.dtype, operand.at(start), &mut part[..len]) };
+            }
+            let [param, grad, a, b, c] = &mut parts.0;
+            // Not inlined: as arguments of a function the parts are known not to overlap.
+            let (a, b, c) = (&mut a[..len], &mut b[..len], &mut c[..len]);
+            apply::<R, F, N>(isa, s, scale, &mut param[..len], &grad[..len], a, b, c);
+            for (_, (operand, part)) in operands.iter().zip(&parts.0).enumerate().take(2 + N).filter(|&(i, _)| i != 1) {
+                // SAFETY: as above.
+                unsafe { F::encode(operand.dtype, &part[..len], operand.at(start)) };
+            }
+        }
+    }
+}
+
+/// On a cache line's border: a wide vector that crosses one costs two accesses.
+#[repr(align(64))]
+struct Aligned<T>(T);
 
 /// a + weight·(b − a), exact at both ends: the form is chosen by the nearer one.
 #[inline(always)]
