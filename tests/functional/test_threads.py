@@ -17,7 +17,6 @@ from functional.cases import (
     operands,
     step,
 )
-from ironstep import functional
 
 
 @pytest.fixture(autouse=True)
