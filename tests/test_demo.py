@@ -60,12 +60,12 @@ def test_all_trainings_are_the_same_and_everything_is_saved(tmp_path, capsys):
 WRONG = [
     ("cancer · SGD", dict(momentum=0.9001)),
     ("cancer · SGD", dict(nesterov=True)),
-    ("cancer · Adagrad", dict(lr=0.010001)),
+    ("cancer · Adagrad", dict(lr=0.030003)),
     ("cancer · RMSprop", dict(eps_inside_sqrt=True)),
     ("cancer · Adam", dict(betas=(0.9, 0.9991))),
     ("cancer · Adam", dict(bias_correction="second")),
     ("cancer · AdamW", dict(weight_decay=0.02)),
-    ("digits · Adam", dict(lr=0.0010001)),
+    ("digits · Adam", dict(lr=0.0030003)),
 ]
 
 

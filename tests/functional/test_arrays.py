@@ -194,6 +194,16 @@ def test_a_transposed_gradient_at_the_edges_of_blocks(rows, cols):
     np.testing.assert_array_equal(param, expected)
 
 
+@each_dtype
+@pytest.mark.parametrize("shape", [(4, 130, 70), (30, 90, 70), (9, 65, 513), (3, 2, 130, 70)])
+def test_stacked_matrices_with_transposed_gradients(shape, dtype):
+    param, grad = np.ones(shape, dtype), np.full((*shape[:-2], *shape[:-3:-1]), 0.5, dtype)
+    sliced = np.ones((*shape[:-2], shape[-2] + 1, shape[-1] + 1), dtype)[..., :-1, :-1]
+    for p in (param, sliced):
+        functional.sgd([p], [grad.swapaxes(-1, -2)], lr=1.0)
+        assert (p == 0.5).all()
+
+
 def test_lists_may_mix_dtypes():
     shapes = [(5,)] * 4
     lists = operands("adam", FULL, arrays(shapes=shapes))
@@ -226,11 +236,15 @@ SHARING = {
     "array.array-float": lambda: array.array("f", [1, 2, 3]),
     "memoryview": lambda: memoryview(array.array("d", [1, 2, 3])),
     "ctypes": lambda: (ctypes.c_double * 3)(1, 2, 3),
-    "dlpack": lambda: Exporter(np.array([1.0, 2, 3])),
-    "dlpack-of-torch": lambda: Exporter(torch.tensor([1.0, 2, 3])),
     "recarray": lambda: np.rec.fromarrays([[1.0, 2.0, 3.0]], names="a").a,
     "subclass": lambda: np.array([1.0, 2, 3]).view(type("Mine", (np.ndarray,), {})),
 }
+
+
+# Before, what numpy takes from others by DLPack is read-only.
+if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
+    SHARING["dlpack"] = lambda: Exporter(np.array([1.0, 2, 3]))
+    SHARING["dlpack-of-torch"] = lambda: Exporter(torch.tensor([1.0, 2, 3]))
 
 
 @pytest.mark.parametrize("make", SHARING.values(), ids=SHARING)

@@ -19,7 +19,8 @@ from functional.cases import (
 FORMS = CONFIGS | LECTURE
 GUARD = 0xA5
 numbers = st.floats(-100, 100, width=32) | st.sampled_from(
-    [0.0, -0.0, 1e-45, -1e-40, 1e-20, 3e4, -1e30, np.inf, -np.inf, np.nan]
+    # Powers of two, which float32 holds: a denormal in it and in bfloat16, one in float16.
+    [0.0, -0.0, 2.0**-149, -(2.0**-130), 2.0**-24, 2.0**15, -(2.0**100), np.inf, -np.inf, np.nan]
 )
 
 

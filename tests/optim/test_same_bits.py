@@ -17,7 +17,7 @@ if IS_TORCH:
 import ironstep
 from ironstep import optim
 
-SHAPES = ((), (7,), (33, 65), (1000, 301), (40_001,), (64, 64))
+SHAPES = ((), (7,), (33, 65), (100, 301), (9001,))
 
 
 def layouts():
@@ -27,10 +27,10 @@ def layouts():
         for shape in SHAPES:
             params.append(nn.Parameter(randn(*shape, dtype=dtype)))
             grads.append(randn(*shape, dtype=dtype))
-        params.append(nn.Parameter(randn(300, 200, dtype=dtype).t()))
-        grads.append(randn(200, 300, dtype=dtype))
-        params.append(nn.Parameter(randn(90, 400, dtype=dtype)[:, ::2]))
-        grads.append(randn(200, dtype=dtype).expand(90, 200))
+        params.append(nn.Parameter(randn(150, 70, dtype=dtype).t()))
+        grads.append(randn(70, 150, dtype=dtype))
+        params.append(nn.Parameter(randn(40, 200, dtype=dtype)[:, ::2]))
+        grads.append(randn(100, dtype=dtype).expand(40, 100))
         params.append(nn.Parameter(randn(12, dtype=dtype)))
         special = [float("nan"), float("inf"), -float("inf"), 1e-40, -1e-42, 1e-310]
         grads.append(torch.tensor(special * 2, dtype=torch.float64).to(dtype))
@@ -43,15 +43,17 @@ def digest(name, kwargs, clip):
     kwargs = suited(name, kwargs, torch.float16)
     optimizer = getattr(optim, name)(params, clip_grad_norm=clip, **kwargs)
     finite = [g if g.isfinite().all() or clip is None else torch.ones_like(g) for g in grads]
-    for step in range(3):
-        for p, grad in zip(params, finite, strict=True):
-            p.grad = grad * (1 - 0.5 * step)
+    for p, grad in zip(params, finite, strict=True):
+        p.grad = grad
+    for _ in range(2):
         optimizer.step()
     assert optimizer.last_dispatch.native == len(params)
-    bits = hashlib.sha256()
+    bits = hashlib.blake2b(digest_size=16)
     for p in params:
         for tensor in (p.detach(), *optimizer.state[p].values()):
-            bits.update(tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.dim() else str(tensor.item()).encode())
+            # A NaN may have any payload: one stands for all.
+            numbers = tensor.contiguous().nan_to_num(float("nan")).reshape(-1)
+            bits.update(numbers.view(torch.uint8).numpy().tobytes())
     return bits.hexdigest() + (f" {optimizer.last_grad_norm.item()!r}" if clip else "")
 
 

@@ -86,8 +86,13 @@ def _train(outcomes: list[Outcome], seed: int, quick: bool, console: Console) ->
     """Train case by case; the list is filled in place, for Ctrl-C may end this anywhere."""
     epochs = [QUICK_EPOCHS if quick else case.task.epochs for case in CASES]
     columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    # auto_refresh would draw from a thread of its own, in the middle of what is timed.
-    with Progress(*columns, console=console, auto_refresh=False) as progress:
+    bar = Progress(
+        *columns,
+        console=console,
+        disable=not console.is_terminal,
+        auto_refresh=False,  # a thread of its own would draw in the middle of what is timed
+    )
+    with bar as progress:
         task = progress.add_task("", total=sum(epochs))
         for case, count in zip(CASES, epochs, strict=True):
             progress.update(task, description=f"{case!s:<16}", refresh=True)

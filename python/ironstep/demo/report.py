@@ -77,7 +77,7 @@ def show(outcomes: Sequence[Outcome], console: Console) -> None:
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown)
-        console.print(table.note, style="dim", highlight=False)
+        console.print(f"{table.note}\n" if table.note else "", style="dim", highlight=False)
 
 
 def save(
@@ -184,7 +184,7 @@ def _markdown(outcomes: Sequence[Outcome], facts: Mapping[str, Any], quick: bool
         lines += [f"## {table.title}", ""]
         for cells in (table.header, ["---"] * len(table.header), *table.rows):
             lines.append(f"| {' | '.join(cells)} |")
-        lines += ["", table.note, ""]
+        lines += ["", table.note, ""] if table.note else [""]
     return "\n".join(lines)
 
 

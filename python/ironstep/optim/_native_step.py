@@ -80,6 +80,8 @@ class NativeStep(torch.optim.Optimizer):
         super().__init_subclass__(**kwargs)
         if "_torch_class" in cls.__dict__:
             cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
+        elif "__init__" in cls.__dict__:
+            cls.__signature__ = None  # type: ignore[attr-defined]  # a user's own, not ours
 
     def _set_own_options(self, own: dict[str, Any]) -> None:
         """Give the options to every param group that lacks them, and to groups added later."""
@@ -137,7 +139,7 @@ class NativeStep(torch.optim.Optimizer):
     step.hooked = True  # type: ignore[attr-defined]
 
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
-        if torch.compiler.is_dynamo_compiling():
+        if torch.compiler.is_dynamo_compiling() and self._is_torchs_own():
             return _unhooked_step(self._torch_class)(self, closure)
         loss = None
         if closure is not None:
@@ -260,6 +262,10 @@ class NativeStep(torch.optim.Optimizer):
 
     def _grads(self, places: Sequence[Place]) -> list[torch.Tensor]:
         return [self.param_groups[group]["params"][index].grad for group, index in places]
+
+    def _is_torchs_own(self) -> bool:
+        """Whether torch's step does all that ours is asked for."""
+        return self.clip_grad_norm is None and not self._has_own_form()
 
     def _has_own_form(self) -> bool:
         for name, forms in self._own_options.items():

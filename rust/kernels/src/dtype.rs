@@ -66,6 +66,11 @@ pub trait Float:
     fn to_f64(self) -> f64;
     /// Correctly rounded square root.
     fn sqrt(self) -> Self;
+    /// Neither infinite nor NaN.
+    #[inline(always)]
+    fn is_finite(self) -> bool {
+        self * Self::ZERO == Self::ZERO
+    }
     /// Reads a dense run into `to`, for bodies inside [`per_isa!`].
     ///
     /// # Safety

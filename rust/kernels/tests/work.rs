@@ -76,7 +76,7 @@ fn visited(tensor: &Tensor) -> Vec<Vec<usize>> {
 }
 
 proptest! {
-    #![proptest_config(cases(400))]
+    #![proptest_config(cases(250))]
 
     #[test]
     fn blocks_visit_every_element_once(layouts in operands(5)) {

@@ -4,8 +4,8 @@ use ironstep_kernels::team::{self, ParallelFor};
 
 /// Lets torch's team help, where torch has one to offer and it can be relied on.
 pub fn enlist() {
-    let wanted = std::env::var("IRONSTEP_HELPERS").is_ok_and(|helpers| helpers == "own");
-    if !wanted && !is_forked() {
+    let declined = std::env::var("IRONSTEP_HELPERS").is_ok_and(|helpers| helpers == "own");
+    if !declined && !is_forked() {
         team::set(find());
     }
 }

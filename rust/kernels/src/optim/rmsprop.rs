@@ -88,7 +88,10 @@ impl UpdateRule for Rmsprop {
         if N > 1 && s.centered {
             let mean = &mut state[N - 1];
             *mean = lerp(*mean, grad, s.rest, s.slow, s.alpha);
-            spread = spread - *mean * *mean;
+            // Infinity stays, also where the square alone overflows: torch does not round it.
+            if spread.is_finite() || !mean.is_finite() {
+                spread = spread - *mean * *mean;
+            }
         }
         let root = if s.eps_inside_sqrt {
             (spread + s.eps).sqrt()

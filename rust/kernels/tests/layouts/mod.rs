@@ -110,13 +110,15 @@ fn choices(broadcast: f64) -> impl Strategy<Value = Choices> {
         .prop_map(|(order, dims)| Choices { order, dims })
 }
 
-/// Shapes of up to four dimensions and a few thousand elements; now and then one is empty.
+/// Shapes of up to four dimensions, often small; now and then one is empty.
 pub fn shapes() -> impl Strategy<Value = Vec<i64>> {
     let small = prop_oneof![8 => 1_i64..8, 1 => Just(0)];
     prop_oneof![
         vec(small, 0..=MAX_DIMS),
         (30_i64..80, 30_i64..80).prop_map(|(rows, cols)| vec![rows, cols]),
         (1_i64..4, 900_i64..2_100, 1_i64..3).prop_map(|(a, b, c)| vec![a, b, c]),
+        // Several tiles, which begin anywhere among the blocks: at those of the last rows, too.
+        (1_i64..12, 30_i64..200, 20_i64..90).prop_map(|(a, b, c)| vec![a, b, c]),
     ]
 }
 

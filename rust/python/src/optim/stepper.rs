@@ -116,17 +116,7 @@ fn step<R: NamedRule>(call: &Call, search: &mut Search) -> PyResult<Outcome> {
         return Ok((0, norm, walk.elsewhere, vec![]));
     }
     let written = PyList::new(py, std::mem::take(&mut walk.written))?;
-    if let Err(error) = torch.increment_version(&written) {
-        // A tensor made in inference mode has no version: torch tells the caller what is wrong.
-        let reason = error.value(py).to_string();
-        walk.elsewhere.extend(
-            walk.places
-                .iter()
-                .map(|&(group, index)| (group, index, reason.clone())),
-        );
-        walk.elsewhere.sort_unstable();
-        return Ok((0, norm, walk.elsewhere, vec![]));
-    }
+    torch.increment_version(&written)?;
     for counter in &walk.counters {
         counter.increment();
     }

@@ -1,0 +1,5 @@
+"""Nothing is fetched while these tests run."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
