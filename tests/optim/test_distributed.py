@@ -2,6 +2,7 @@
 
 import os
 import traceback
+from datetime import timedelta
 
 import pytest
 import torch
@@ -113,33 +114,50 @@ def fsdp(rank):
         assert_same(*results, ulps=1e5)
 
 
-def worker(rank, work, rendezvous, answers):
+WORKS = (ddp, zero, dtensor, fsdp)
+
+
+def worker(rank, rendezvous, answers):
+    """Everything in one pair of processes: most of the time goes into starting them."""
+    errors = {}
     try:
         torch.set_num_threads(1)
-        dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=WORLD)
-        work(rank)
-        answers.put((rank, None))
-    except BaseException:  # noqa: BLE001 - said by the test
-        answers.put((rank, traceback.format_exc()))
+        dist.init_process_group(
+            "gloo", init_method=rendezvous, rank=rank, world_size=WORLD, timeout=timedelta(seconds=60)
+        )
+        for work in WORKS:
+            try:
+                work(rank)
+            except BaseException:  # noqa: BLE001 - said by the test
+                errors[work.__name__] = f"rank {rank}: {traceback.format_exc()}"
+    except BaseException:  # noqa: BLE001
+        errors = {work.__name__: f"rank {rank}: {traceback.format_exc()}" for work in WORKS}
     finally:
+        answers.put(errors)
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("work", [ddp, zero, dtensor, fsdp])
-def test_two_processes_end_where_torchs_end(work, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def errors(tmp_path_factory):
     tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    context = mp.get_context("spawn")
-    answers = context.SimpleQueue()
-    rendezvous = f"file://{tmp_path}/rendezvous"
-    processes = [
-        context.Process(target=worker, args=(rank, work, rendezvous, answers)) for rank in range(WORLD)
-    ]
-    for process in processes:
-        process.start()
-    errors = [answers.get() for _ in processes]
-    for process in processes:
-        process.join(30)
-    assert not [text for _, text in errors if text], "\n".join(text for _, text in errors if text)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")]))
+        environment.setenv("GLOO_SOCKET_IFNAME", "lo")
+        context = mp.get_context("spawn")
+        answers = context.SimpleQueue()
+        rendezvous = f"file://{tmp_path_factory.mktemp('gloo')}/rendezvous"
+        processes = [
+            context.Process(target=worker, args=(rank, rendezvous, answers)) for rank in range(WORLD)
+        ]
+        for process in processes:
+            process.start()
+        found = [answers.get() for _ in processes]
+        for process in processes:
+            process.join(60)
+    return found
+
+
+@pytest.mark.parametrize("work", [work.__name__ for work in WORKS])
+def test_two_processes_end_where_torchs_end(errors, work):
+    assert not (texts := [e[work] for e in errors if work in e]), "\n".join(texts)

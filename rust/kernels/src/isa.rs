@@ -5,21 +5,30 @@
 
 use std::sync::OnceLock;
 
-/// An instruction set for which bodies are compiled.
+/// An instruction set for which bodies are compiled, and which this processor has: there is no other
+/// way to one than to ask here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Isa {
-    /// What the target guarantees: SSE2 on x86-64, NEON on aarch64.
+pub struct Isa(Level);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
     Scalar,
-    /// 256-bit vectors (x86-64).
     Avx2,
-    /// 512-bit vectors (x86-64).
     Avx512,
 }
 
 impl Isa {
+    /// What the target guarantees: SSE2 on x86-64, NEON on aarch64.
+    pub const SCALAR: Isa = Isa(Level::Scalar);
+
+    #[inline(always)]
+    pub(crate) fn level(self) -> Level {
+        self.0
+    }
+
     /// The sets that this processor can run, narrowest first.
     pub fn available() -> &'static [Isa] {
-        const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
+        const ALL: [Isa; 3] = [Isa(Level::Scalar), Isa(Level::Avx2), Isa(Level::Avx512)];
         static COUNT: OnceLock<usize> = OnceLock::new();
         let count = *COUNT.get_or_init(|| {
             #[cfg(target_arch = "x86_64")]
@@ -44,22 +53,22 @@ impl Isa {
         static CURRENT: OnceLock<Isa> = OnceLock::new();
         *CURRENT.get_or_init(|| {
             let wanted = match std::env::var("IRONSTEP_ISA").as_deref() {
-                Ok("scalar") => Isa::Scalar,
-                Ok("avx2") => Isa::Avx2,
-                _ => Isa::Avx512,
+                Ok("scalar") => Level::Scalar,
+                Ok("avx2") => Level::Avx2,
+                _ => Level::Avx512,
             };
-            let fitting = Isa::available().iter().filter(|&&isa| isa <= wanted);
-            fitting.copied().next_back().unwrap_or(Isa::Scalar)
+            let fitting = Isa::available().iter().filter(|&&isa| isa.0 <= wanted);
+            fitting.copied().next_back().unwrap_or(Isa::SCALAR)
         })
     }
 
     /// The name by which `IRONSTEP_ISA` and the configuration report call it.
     pub fn name(self) -> &'static str {
-        match self {
-            Isa::Scalar if cfg!(target_arch = "aarch64") => "neon",
-            Isa::Scalar => "scalar",
-            Isa::Avx2 => "avx2",
-            Isa::Avx512 => "avx512",
+        match self.0 {
+            Level::Scalar if cfg!(target_arch = "aarch64") => "neon",
+            Level::Scalar => "scalar",
+            Level::Avx2 => "avx2",
+            Level::Avx512 => "avx512",
         }
     }
 }
@@ -98,15 +107,15 @@ macro_rules! per_isa {
             #[allow(clippy::too_many_arguments)]
             $($unsafe)? fn avx512<$($generics)*>($($arg: $ty),*) $(-> $ret)? $body
 
-            // SAFETY: an `Isa` other than `Scalar` is only made by `Isa::available`, which asked the
+            // SAFETY: an `Isa` other than `SCALAR` is only made by `Isa::available`, which asked the
             // processor. If the function is unsafe, its caller answers for the arguments.
             #[allow(unused_unsafe)]
             unsafe {
-                match isa {
+                match isa.level() {
                     #[cfg(target_arch = "x86_64")]
-                    $crate::isa::Isa::Avx512 => avx512::<$($pass)*>($($arg),*),
+                    $crate::isa::Level::Avx512 => avx512::<$($pass)*>($($arg),*),
                     #[cfg(target_arch = "x86_64")]
-                    $crate::isa::Isa::Avx2 => avx2::<$($pass)*>($($arg),*),
+                    $crate::isa::Level::Avx2 => avx2::<$($pass)*>($($arg),*),
                     _ => scalar::<$($pass)*>($($arg),*),
                 }
             }

@@ -22,8 +22,10 @@ pub struct Extent {
 struct Gaps {
     origin: usize,
     width: usize,
-    /// Size and step in bytes.
+    /// Size and step in bytes, of the dimensions that lead to other addresses.
     dims: Vec<(usize, isize)>,
+    /// Whether some dimension leads to the same address again.
+    repeats: bool,
 }
 
 impl Extent {
@@ -41,10 +43,17 @@ impl Extent {
         }
         let dims = view.shape.iter().zip(view.strides);
         let dims = dims.map(|(&size, &stride)| (size as usize, stride as isize * width as isize));
+        let dims: Vec<_> = dims.filter(|&(size, _)| size > 1).collect();
+        let moving: Vec<_> = dims
+            .iter()
+            .copied()
+            .filter(|&(_, step)| step != 0)
+            .collect();
         let gaps = Gaps {
             origin,
             width,
-            dims: dims.filter(|&(size, _)| size > 1).collect(),
+            repeats: moving.len() < dims.len(),
+            dims: moving,
         };
         let (mut low, mut high) = (0, 0);
         for &(size, step) in &gaps.dims {
@@ -63,12 +72,15 @@ impl Extent {
         }
     }
 
-    /// Whether two indices may lead to one address (a broadcast dimension, say): not if each step
-    /// is longer than what all shorter ones reach together.
+    /// Whether two indices may lead to one address: not if each step is longer than what all
+    /// shorter ones reach together.
     fn may_fold(&self) -> bool {
         let Some(gaps) = &self.gaps else {
             return false;
         };
+        if gaps.repeats {
+            return true;
+        }
         let mut dims = gaps.dims.clone();
         dims.sort_unstable_by_key(|&(_, step)| step.unsigned_abs());
         let mut reach = gaps.width - 1;
@@ -77,6 +89,36 @@ impl Extent {
             reach += step.unsigned_abs() * (size - 1);
             folds
         })
+    }
+
+    /// Whether an element of `self` and one of `other` may share a byte. All differences of their
+    /// addresses are that of their origins and a multiple of the steps' greatest common divisor.
+    fn may_meet(&self, other: &Extent) -> bool {
+        if !(self.written || other.written) || self.first >= other.end || other.first >= self.end {
+            return false;
+        }
+        let parts = |extent: &Extent| match &extent.gaps {
+            Some(gaps) => (gaps.origin, gaps.width),
+            None => (extent.first, extent.end - extent.first),
+        };
+        let steps = |extent: &Extent| -> Vec<usize> {
+            extent
+                .gaps
+                .iter()
+                .flat_map(|gaps| gaps.dims.iter().map(|&(_, step)| step.unsigned_abs()))
+                .collect()
+        };
+        let divisor = steps(self)
+            .into_iter()
+            .chain(steps(other))
+            .fold(0, greatest_common_divisor);
+        let ((origin, width), (other_origin, other_width)) = (parts(self), parts(other));
+        if divisor == 0 {
+            return true;
+        }
+        let offset =
+            (other_origin as isize - origin as isize).rem_euclid(divisor as isize) as usize;
+        offset < width || offset + other_width > divisor
     }
 
     /// Calls `f` with the addresses of each element.
@@ -159,18 +201,36 @@ impl Search {
     }
 }
 
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 {
+        a
+    } else {
+        greatest_common_divisor(b, a % b)
+    }
+}
+
 fn compare_cluster(cluster: &[usize], extents: &[Extent], found: &mut Vec<usize>) {
     const READ: u8 = 1;
     const WRITTEN: u8 = 2;
     const CLASH: u8 = 4;
     let each = || cluster.iter().map(|&index| &extents[index]);
-    let alone = cluster.len() == 1 && !each().any(Extent::may_fold);
-    if alone || !each().any(|extent| extent.written) {
+    let meets = |(i, extent): (usize, &Extent)| {
+        extent.written && extent.may_fold()
+            || each().skip(i + 1).any(|other| extent.may_meet(other))
+    };
+    // Each with each, but not where many columns of a matrix are each a buffer.
+    const FEW: usize = 32;
+    if cluster.len() <= FEW && !each().enumerate().any(meets) {
         return;
     }
     let base = each().map(|extent| extent.first).min().unwrap_or(0);
     let end = each().map(|extent| extent.end).max().unwrap_or(0);
-    let mut marks = vec![0; end - base];
+    let mut marks = Vec::new();
+    if marks.try_reserve_exact(end - base).is_err() {
+        // Too far apart to be told apart: all may be shared.
+        return found.extend_from_slice(cluster);
+    }
+    marks.resize(end - base, 0);
     for extent in each() {
         let own = if extent.written { WRITTEN } else { READ };
         extent.for_each(|bytes| {
@@ -181,8 +241,9 @@ fn compare_cluster(cluster: &[usize], extents: &[Extent], found: &mut Vec<usize>
         });
     }
     for &index in cluster {
-        let mut clashes = false;
-        extents[index].for_each(|bytes| {
+        let extent = &extents[index];
+        let mut clashes = extent.written && extent.gaps.as_ref().is_some_and(|gaps| gaps.repeats);
+        extent.for_each(|bytes| {
             clashes |= marks[bytes.start - base..bytes.end - base]
                 .iter()
                 .any(|mark| mark & CLASH != 0);

@@ -197,6 +197,23 @@ impl Tensor {
         }
     }
 
+    /// The rows and columns of the largest block. Blocks at the end of a dimension are smaller.
+    pub(crate) fn block_shape(&self) -> (usize, usize) {
+        match &self.layout {
+            Layout::Flat => (1, BLOCK.min(self.len)),
+            Layout::Blocks(blocks) => {
+                let Blocks {
+                    rows,
+                    cols,
+                    block_rows,
+                    block_cols,
+                    ..
+                } = **blocks;
+                (block_rows.min(rows.size), block_cols.min(cols.size))
+            }
+        }
+    }
+
     /// Where block `index` lies: the offset of its first element in each operand, and its grids.
     pub fn block(&self, index: usize) -> ([isize; MAX_OPERANDS], [Grid; MAX_OPERANDS]) {
         match &self.layout {

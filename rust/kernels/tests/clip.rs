@@ -30,7 +30,7 @@ fn norm(isa: Isa, threads: usize, buffers: &mut [Buffer]) -> f64 {
 
 /// The norm, after all instruction sets and numbers of threads have agreed on its bits.
 fn agreed_norm(buffers: &mut [Buffer]) -> f64 {
-    let plain = norm(Isa::Scalar, 1, buffers);
+    let plain = norm(Isa::SCALAR, 1, buffers);
     for &isa in Isa::available() {
         for threads in [1, 2, 3] {
             let other = norm(isa, threads, buffers);

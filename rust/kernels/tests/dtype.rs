@@ -333,8 +333,8 @@ proptest! {
         values in prop::collection::vec(any::<u32>().prop_map(f32::from_bits), 1..200),
     ) {
         for dtype in HALVES {
-            let plain = encode(Isa::Scalar, dtype, &values);
-            let decoded: Vec<u32> = decode(Isa::Scalar, dtype, &plain).iter().map(|v| v.to_bits()).collect();
+            let plain = encode(Isa::SCALAR, dtype, &values);
+            let decoded: Vec<u32> = decode(Isa::SCALAR, dtype, &plain).iter().map(|v| v.to_bits()).collect();
             for &isa in Isa::available() {
                 prop_assert_eq!(&encode(isa, dtype, &values), &plain);
                 let again: Vec<u32> = decode(isa, dtype, &plain).iter().map(|v| v.to_bits()).collect();

@@ -397,9 +397,9 @@ fn instruction_sets_and_threads_give_the_same_bits() {
             let all = sizes.map(|size| start(&rule, size));
             let fresh: Vec<Operands> = all.iter().map(|values| flat(&dtypes, values)).collect();
             let mut plain = fresh.clone();
-            run(&rule, turn, Isa::Scalar, 1, &mut plain);
+            run(&rule, turn, Isa::SCALAR, 1, &mut plain);
             let alone = Isa::available().iter().map(|&isa| (isa, 1));
-            for (isa, threads) in alone.chain([(Isa::Scalar, 2), (Isa::current(), 3)]) {
+            for (isa, threads) in alone.chain([(Isa::SCALAR, 2), (Isa::current(), 3)]) {
                 let mut tensors = fresh.clone();
                 run(&rule, turn, isa, threads, &mut tensors);
                 for (buffer, plain) in tensors.iter_mut().flatten().zip(plain.iter_mut().flatten())
@@ -452,7 +452,7 @@ proptest! {
         values[1] = places.iter().map(|&place| ((place * 37) % 101) as f64 / 101.0 - 0.5).collect();
 
         let mut plain = [flat(&dtypes, &values)];
-        run(&rule, PLAIN, Isa::Scalar, 1, &mut plain);
+        run(&rule, PLAIN, Isa::SCALAR, 1, &mut plain);
         let wanted = contents(&mut plain[0]);
         for &isa in Isa::available() {
             let mut tensors = [(0..n_operands)
@@ -493,7 +493,7 @@ fn tiles_that_begin_with_a_partial_block() {
             let rule = rules()[0];
             let values = start(&rule, layouts[0].positions().len());
             let mut plain = [flat(&[dtype; 2], &values)];
-            run(&rule, PLAIN, Isa::Scalar, 1, &mut plain);
+            run(&rule, PLAIN, Isa::SCALAR, 1, &mut plain);
             let mut tensors = [(0..2)
                 .map(|i| Buffer::new(dtype, &layouts[i], 0, &values[i]))
                 .collect::<Vec<_>>()];
@@ -615,7 +615,7 @@ fn extreme_numbers_give_the_same_bits_on_every_instruction_set() {
         for dtype in DTYPES {
             let dtypes = vec![dtype; values.len()];
             let mut plain = [flat(&dtypes, &values)];
-            run(&rule, PLAIN, Isa::Scalar, 1, &mut plain);
+            run(&rule, PLAIN, Isa::SCALAR, 1, &mut plain);
             let wanted = contents(&mut plain[0]);
             for &isa in Isa::available() {
                 let mut tensors = [flat(&dtypes, &values)];

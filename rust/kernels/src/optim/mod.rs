@@ -118,8 +118,10 @@ unsafe fn run_tile<R: UpdateRule, F: Float>(
     let no_decoding = |o: &Operand| o.dtype == F::DTYPE && o.data.cast::<F>().is_aligned();
     // SAFETY (of calls): `len` elements from `run(i)` on are operand i's, and no other's.
     let apply = |len: usize, run: &dyn Fn(usize) -> *mut F| {
+        // SAFETY: see above. The gradient may be shared with other tiles: it is only read.
+        let grad = unsafe { std::slice::from_raw_parts(run(1).cast_const(), len) };
         let slice = |i: usize| match i < used.len() {
-            // SAFETY: see above; what lies behind the gradient's slice is only read.
+            // SAFETY: see above.
             true => unsafe { std::slice::from_raw_parts_mut(run(i), len) },
             false => &mut [],
         };
@@ -134,7 +136,7 @@ unsafe fn run_tile<R: UpdateRule, F: Float>(
             scalars,
             scale,
             slice(0),
-            slice(1),
+            grad,
             slice(2),
             slice(3),
             slice(4),
@@ -160,17 +162,18 @@ unsafe fn run_tile<R: UpdateRule, F: Float>(
         // SAFETY: the run lies in every operand, and is this tile's alone.
         return unsafe { decoding(isa, isa, scalars, scale, &operands, len) };
     }
-    let (_, first) = tensor.block(blocks.start);
-    let staged = |i: usize| !no_decoding(&used[i]) || first[i].col_stride != 1;
+    let (_, strides) = tensor.block(blocks.start);
+    let staged = |i: usize| !no_decoding(&used[i]) || strides[i].col_stride != 1;
+    let (most_rows, most_cols) = tensor.block_shape();
     // A line between rows: at a distance of a power of two they would share few sets of the cache.
-    let pitch = if first[0].rows > 1 {
-        first[0].cols + 16
+    let pitch = if most_rows > 1 {
+        most_cols + 16
     } else {
-        first[0].cols
+        most_cols
     };
     let mut stages: [Vec<F>; MAX_OPERANDS] =
         std::array::from_fn(|i| match i < used.len() && staged(i) {
-            true => vec![F::ZERO; first[i].rows * pitch],
+            true => vec![F::ZERO; most_rows * pitch],
             false => Vec::new(),
         });
     for block in blocks {
