@@ -150,4 +150,6 @@ def ulp_error(actual, exact):
 
     Both are numpy arrays: `actual` holds numbers of the type that is judged, `exact` is wider.
     """
-    return np.abs(actual.astype(exact.dtype) - exact) / np.spacing(np.abs(exact.astype(actual.dtype)))
+    return np.abs(actual.astype(exact.dtype) - exact) / np.spacing(
+        np.abs(exact.astype(actual.dtype))
+    )

@@ -1,5 +1,6 @@
 """Threads, and a report of what is in use."""
 
+import operator
 import sys
 from typing import TypedDict
 
@@ -42,6 +43,10 @@ def set_num_threads(n: int | None) -> None:
     1
     >>> ironstep.set_num_threads(None)
     """
+    if n is not None:
+        n = operator.index(n)
+        if not 1 <= n <= 1024:
+            raise ValueError(f"n: got {n}; a number of threads from 1 to 1024, or None, expected")
     _native.set_num_threads(n)
 
 
@@ -61,12 +66,12 @@ def config() -> Config:
         ``memory``: how tensors are read, ``"dlpack"`` (torch's DLPack exchange API),
         ``"data_ptr"`` (older torch) or ``"numpy"`` (no torch).
     """
-    torch = sys.modules.get("torch")
+    torch = getattr(sys.modules.get("torch"), "__version__", None)
     return {
         "version": _native.__version__,
         "instruction_set": _native.instruction_set(),
         "num_threads": _native.get_num_threads(),
-        "torch": None if torch is None else str(torch.__version__),
+        "torch": None if torch is None else str(torch),
         "memory": _native.memory_path(),
     }
 

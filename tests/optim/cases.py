@@ -113,7 +113,9 @@ def assert_same_state(actual, expected, params, expected_params, ulps=4):
             if not isinstance(value, torch.Tensor):
                 assert mine[key] == value, f"{key} of parameter {i}"
                 continue
-            if not isinstance(actual, torch.optim.SGD):  # torch's buffer is laid out as the first gradient
+            if not isinstance(
+                actual, torch.optim.SGD
+            ):  # torch's buffer is laid out as the first gradient
                 assert mine[key].stride() == value.stride(), f"strides of {key} of parameter {i}"
             assert mine[key].device == value.device
             assert_same(

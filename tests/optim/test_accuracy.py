@@ -2,9 +2,11 @@
 
 import mpmath
 import numpy as np
-import oracles
 import pytest
 import torch
+from torch import nn
+
+import oracles
 from optim.cases import (
     CONFIGS,
     FULL,
@@ -20,7 +22,6 @@ from optim.cases import (
     subject,
     suited,
 )
-from torch import nn
 
 LONG_RUNS = {
     "sgd": ("SGD", dict(lr=1e-3)),
@@ -82,7 +83,9 @@ def test_float64_steps_are_right_to_the_last_digits(name, kwargs):
         for step in range(1, 6):
             p.grad = randn(24, dtype=torch.float64)
             optimizer.step()
-            exact = oracles.RULES[name](exact, to_mpf(p.grad.numpy()), state, step, mpmath.mpf, **kwargs)
+            exact = oracles.RULES[name](
+                exact, to_mpf(p.grad.numpy()), state, step, mpmath.mpf, **kwargs
+            )
         error = np.abs(to_mpf(p.detach().numpy()) - exact).max()
     # 1 − β₂² keeps 14 digits in double, so an update (0.01) has 12 of them and the parameter 14.
     assert error < 1e-14

@@ -5,6 +5,8 @@ import weakref
 
 import pytest
 import torch
+from torch import nn
+
 from optim.cases import (
     FULL,
     Pair,
@@ -18,7 +20,6 @@ from optim.cases import (
     subject,
     suited,
 )
-from torch import nn
 
 
 def both(pair):
@@ -207,11 +208,26 @@ def test_a_parameter_that_changed_its_type(name):
 @each_name
 def test_hyperparameters_changed_between_steps(name):
     changes = {
-        "SGD": [{"momentum": 0.5}, {"nesterov": True}, {"dampening": 0.2, "nesterov": False}, {"weight_decay": 0.3}],
+        "SGD": [
+            {"momentum": 0.5},
+            {"nesterov": True},
+            {"dampening": 0.2, "nesterov": False},
+            {"weight_decay": 0.3},
+        ],
         "Adagrad": [{"lr_decay": 0.5}, {"eps": 1e-2}, {"weight_decay": 0.3}, {"maximize": True}],
         "RMSprop": [{"alpha": 0.5}, {"eps": 1e-2}, {"momentum": 0.2}, {"maximize": True}],
-        "Adam": [{"betas": (0.5, 0.6)}, {"eps": 1e-2}, {"amsgrad": False}, {"decoupled_weight_decay": True}],
-        "AdamW": [{"betas": (0.5, 0.6)}, {"weight_decay": 0.3}, {"amsgrad": False}, {"maximize": True}],
+        "Adam": [
+            {"betas": (0.5, 0.6)},
+            {"eps": 1e-2},
+            {"amsgrad": False},
+            {"decoupled_weight_decay": True},
+        ],
+        "AdamW": [
+            {"betas": (0.5, 0.6)},
+            {"weight_decay": 0.3},
+            {"amsgrad": False},
+            {"maximize": True},
+        ],
     }[name]
     pair = Pair(name, **FULL[name])
     pair.step()

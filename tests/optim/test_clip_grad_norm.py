@@ -2,9 +2,11 @@
 
 import copy
 
-import oracles
 import pytest
 import torch
+from torch import nn
+
+import oracles
 from optim.cases import (
     FULL,
     IS_TORCH,
@@ -21,7 +23,6 @@ from optim.cases import (
     subject,
     suited,
 )
-from torch import nn
 
 if IS_TORCH:
     pytest.skip("torch has no clipping in its step", allow_module_level=True)
@@ -36,7 +37,9 @@ def sides(name, max_norm, dtype=torch.float32, make=None, groups=False, **kwargs
     for _ in range(2):
         torch.manual_seed(0)
         params = make() if make else random_params(SHAPES, dtype)
-        made.append([{"params": params[:2]}, {"params": params[2:], "lr": 0.002}] if groups else params)
+        made.append(
+            [{"params": params[:2]}, {"params": params[2:], "lr": 0.002}] if groups else params
+        )
     kwargs = kwargs or suited(name, FULL[name], dtype)
     ours = subject(name)(made[0], clip_grad_norm=max_norm, **kwargs)
     theirs = reference(name)(made[1], foreach=False, **kwargs)
@@ -87,9 +90,13 @@ def test_one_norm_for_all_groups_and_types(name, dtype):
     """Also where the groups have different options and the tensors different types."""
 
     def make():
-        return [nn.Parameter(randn(9, 5, dtype=t)) for t in (dtype, torch.float32, torch.float64, dtype)]
+        return [
+            nn.Parameter(randn(9, 5, dtype=t)) for t in (dtype, torch.float32, torch.float64, dtype)
+        ]
 
-    ours, theirs = sides(name, 0.5, make=make, groups=True, **suited(name, FULL[name], torch.float16))
+    ours, theirs = sides(
+        name, 0.5, make=make, groups=True, **suited(name, FULL[name], torch.float16)
+    )
     for _ in range(3):
         mine, others = params_of(ours), params_of(theirs)
         grads = [randn(9, 5, dtype=p.dtype) for p in mine]
@@ -260,7 +267,10 @@ def test_sparse_gradients_count_in_the_norm(name):
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "Adam", "AdamW"])
 def test_clipping_comes_after_unscaling(name, fused):
     results = []
-    for cls, options in ((subject(name), {"clip_grad_norm": 0.5, "fused": fused}), (reference(name), {})):
+    for cls, options in (
+        (subject(name), {"clip_grad_norm": 0.5, "fused": fused}),
+        (reference(name), {}),
+    ):
         torch.manual_seed(0)
         params = random_params(SHAPES)
         optimizer = cls(params, **FULL[name], **options)
@@ -294,7 +304,11 @@ def test_a_found_infinity_skips_the_clipped_step(name):
 @each_name
 def test_any_layout_has_the_norm_of_its_numbers(name):
     def make():
-        return [nn.Parameter(randn(6, 4)), nn.Parameter(randn(5, 6).t()), nn.Parameter(randn(12, 2)[::2])]
+        return [
+            nn.Parameter(randn(6, 4)),
+            nn.Parameter(randn(5, 6).t()),
+            nn.Parameter(randn(12, 2)[::2]),
+        ]
 
     ours, theirs = sides(name, 0.5, make=make)
     for _ in range(2):

@@ -5,8 +5,9 @@ import warnings
 
 import pytest
 import torch
-from optim.cases import FULL, assert_native, assert_same, each_name, reference, subject
 from torch import nn
+
+from optim.cases import FULL, assert_native, assert_same, each_name, reference, subject
 
 # Traced, torch raises β to the power of a float32 tensor.
 FLOAT32 = 2.0**32
@@ -61,7 +62,9 @@ def test_a_traced_training_step_is_torchs(name):
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
 def test_a_compiled_training_step_is_torchs(name):
     compiled, losses, _ = train(subject(name), name, torch.compile, steps=3)
-    expected, expected_losses, _ = train(reference(name), name, lambda step: step, steps=3, foreach=False)
+    expected, expected_losses, _ = train(
+        reference(name), name, lambda step: step, steps=3, foreach=False
+    )
     assert_same(losses, expected_losses, ulps=8 * FLOAT32)
     assert_same(compiled, expected, ulps=8 * FLOAT32)
 

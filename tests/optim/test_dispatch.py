@@ -6,9 +6,13 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.testing._internal.two_tensor import TwoTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from optim.cases import (
     FULL,
-    IS_TORCH,
     NAMES,
     Pair,
     assert_handed_over,
@@ -22,10 +26,6 @@ from optim.cases import (
     reference,
     subject,
 )
-from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.testing._internal.two_tensor import TwoTensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def dense(*shape):
@@ -141,7 +141,9 @@ def assert_all_same(pair, ulps=4):
         elif p.is_complex():
             assert_same(torch.view_as_real(p.detach()), torch.view_as_real(q.detach()), ulps)
         else:
-            assert_same(p.detach().as_subclass(torch.Tensor), q.detach().as_subclass(torch.Tensor), ulps)
+            assert_same(
+                p.detach().as_subclass(torch.Tensor), q.detach().as_subclass(torch.Tensor), ulps
+            )
         assert list(pair.ours.state.get(p, {})) == list(pair.torch.state.get(q, {}))
 
 
@@ -306,7 +308,9 @@ def fake_cuda_params():
 def test_cuda_parameters_go_to_torch_beside_native_ones(name):
     gpu = fake_cuda_params()
     pair = Pair(name, lambda: [dense(3, 2), dense(4)], **FULL[name])
-    optimizer = subject(name)([{"params": [gpu[0], pair.params[0]]}, {"params": [pair.params[1], gpu[1]]}], **FULL[name])
+    optimizer = subject(name)(
+        [{"params": [gpu[0], pair.params[0]]}, {"params": [pair.params[1], gpu[1]]}], **FULL[name]
+    )
     for _ in range(2):
         optimizer.step()
         pair.torch.step()
@@ -604,7 +608,12 @@ def test_one_gradient_for_two_parameters_is_native(name):
 
 @pytest.mark.parametrize("name", ["Adam", "RMSprop"])
 def test_states_that_share_memory_step_as_in_torch(name):
-    pair = Pair(name, lambda: [dense(4), dense(3)], lr=0.1, **({"centered": True} if name == "RMSprop" else {}))
+    pair = Pair(
+        name,
+        lambda: [dense(4), dense(3)],
+        lr=0.1,
+        **({"centered": True} if name == "RMSprop" else {}),
+    )
     pair.ours.step()
     pair.torch.step()
     for optimizer, params in ((pair.ours, pair.params), (pair.torch, pair.torch_params)):
@@ -649,7 +658,9 @@ def test_differentiable_steps_are_torchs(name):
         p = randn(3, dtype=torch.float64).requires_grad_()
         grad = randn(3, dtype=torch.float64).requires_grad_()
         copy = p.clone()
-        optimizer = cls([nn.Parameter(torch.zeros(3, dtype=torch.float64))], lr=0.1, differentiable=True)
+        optimizer = cls(
+            [nn.Parameter(torch.zeros(3, dtype=torch.float64))], lr=0.1, differentiable=True
+        )
         if name == "Adagrad":
             optimizer.state.clear()
         optimizer.param_groups[0]["params"] = [copy]

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 import torch
 import torch.distributed as dist
-from optim.cases import FULL, NAMES, assert_handed_over, assert_same, randn, reference, subject
-from torch import nn
 from torch import multiprocessing as mp
+from torch import nn
+
+from optim.cases import FULL, NAMES, assert_handed_over, assert_same, randn, reference, subject
 
 pytestmark = [
     pytest.mark.skipif(
@@ -60,7 +61,9 @@ def zero(rank):
         for cls in (subject(name), reference(name)):
             model, x = model_and_data(rank)
             model = DistributedDataParallel(model)
-            optimizer = ZeroRedundancyOptimizer(model.parameters(), optimizer_class=cls, **FULL[name])
+            optimizer = ZeroRedundancyOptimizer(
+                model.parameters(), optimizer_class=cls, **FULL[name]
+            )
             results.append(train(model, optimizer, x))
             optimizer.consolidate_state_dict(to=0)
             if rank == 0:
@@ -110,7 +113,9 @@ def fsdp(rank):
                 optimizer.zero_grad()
                 model(x).pow(2).mean().backward()
                 optimizer.step()
-            results.append(torch.cat([p.full_tensor().detach().flatten() for p in model.parameters()]))
+            results.append(
+                torch.cat([p.full_tensor().detach().flatten() for p in model.parameters()])
+            )
         assert_same(*results, ulps=1e5)
 
 
@@ -123,14 +128,18 @@ def worker(rank, rendezvous, answers):
     try:
         torch.set_num_threads(1)
         dist.init_process_group(
-            "gloo", init_method=rendezvous, rank=rank, world_size=WORLD, timeout=timedelta(seconds=60)
+            "gloo",
+            init_method=rendezvous,
+            rank=rank,
+            world_size=WORLD,
+            timeout=timedelta(seconds=60),
         )
         for work in WORKS:
             try:
                 work(rank)
-            except BaseException:  # noqa: BLE001 - said by the test
+            except BaseException:
                 errors[work.__name__] = f"rank {rank}: {traceback.format_exc()}"
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         errors = {work.__name__: f"rank {rank}: {traceback.format_exc()}" for work in WORKS}
     finally:
         answers.put(errors)
@@ -148,7 +157,8 @@ def errors(tmp_path_factory):
         answers = context.SimpleQueue()
         rendezvous = f"file://{tmp_path_factory.mktemp('gloo')}/rendezvous"
         processes = [
-            context.Process(target=worker, args=(rank, rendezvous, answers)) for rank in range(WORLD)
+            context.Process(target=worker, args=(rank, rendezvous, answers))
+            for rank in range(WORLD)
         ]
         for process in processes:
             process.start()

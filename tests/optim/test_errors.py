@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from optim.cases import (
     FULL,
     IS_TORCH,
@@ -14,7 +16,6 @@ from optim.cases import (
     reference,
     subject,
 )
-from torch import nn
 
 WRONG = {
     "lr": dict(lr=-1.0),
@@ -48,7 +49,9 @@ def test_hyperparameters_are_refused_in_torchs_words(name, kwargs):
     assert messages[0] == messages[1]
 
 
-@pytest.mark.parametrize("params", [[], None, 3, "abc", [1, 2], [None], nn.Linear(2, 2), [np.ones(3)]], ids=str)
+@pytest.mark.parametrize(
+    "params", [[], None, 3, "abc", [1, 2], [None], nn.Linear(2, 2), [np.ones(3)]], ids=str
+)
 def test_params_are_refused_in_torchs_words(params):
     messages = []
     for cls in (subject("Adam"), reference("Adam")):

@@ -5,8 +5,9 @@ import pickle
 
 import pytest
 import torch
-from optim.cases import FULL, Pair, assert_native, each_name, randn, random_params, reference
 from torch import nn
+
+from optim.cases import FULL, Pair, assert_native, each_name, randn, random_params, reference
 
 ironstep_optim = pytest.importorskip("ironstep.optim")
 from_torch = ironstep_optim.from_torch
@@ -212,7 +213,9 @@ class Holder:
         return self.optimizer.step()
 
 
-@pytest.mark.parametrize("wrap", [Wrapper, Holder, lambda o: Wrapper(Wrapper(o))], ids=["optimizer", "holder", "two"])
+@pytest.mark.parametrize(
+    "wrap", [Wrapper, Holder, lambda o: Wrapper(Wrapper(o))], ids=["optimizer", "holder", "two"]
+)
 @each_name
 def test_wrappers_are_looked_through(name, wrap):
     inner = reference(name)(random_params(), **FULL[name])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from optim.cases import (
     FULL,
     assert_native,
@@ -16,7 +17,9 @@ from optim.cases import (
 )
 
 SHAPES = ((4, 3), (5,), (33, 7))
-FUSED = [(name, fused) for name in FULL for fused in (None, True) if not (fused and name == "RMSprop")]
+FUSED = [
+    (name, fused) for name in FULL for fused in (None, True) if not (fused and name == "RMSprop")
+]
 each_fused = pytest.mark.parametrize(("name", "fused"), FUSED)
 
 

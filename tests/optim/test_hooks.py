@@ -5,6 +5,13 @@ import copy
 
 import pytest
 import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
 from optim.cases import (
     FULL,
     Pair,
@@ -17,13 +24,6 @@ from optim.cases import (
     reference,
     subject,
 )
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.optimizer import (
-    register_optimizer_step_post_hook,
-    register_optimizer_step_pre_hook,
-)
-
 
 ORDER = ["global pre", "pre 1", "pre 2", "post 1", "post 2", "global post"]
 
@@ -238,7 +238,9 @@ def test_a_subclass_that_overrides_step_runs_hooks_once(name):
 
 @each_name
 def test_a_subclass_that_overrides_step_steps_as_torch(name):
-    optimizers = [overriding(cls)(with_grads(), **FULL[name]) for cls in (subject(name), reference(name))]
+    optimizers = [
+        overriding(cls)(with_grads(), **FULL[name]) for cls in (subject(name), reference(name))
+    ]
     for optimizer in optimizers:
         optimizer.step()
         optimizer.step()

@@ -1,11 +1,12 @@
 """The forms that torch does not have: ε inside RMSprop's root, Adam without the first correction."""
 
 import numpy as np
-import oracles
 import pytest
 import torch
-from optim.cases import IS_TORCH, assert_native, each_dtype, randn, random_params, subject, suited
 from torch import nn
+
+import oracles
+from optim.cases import IS_TORCH, assert_native, each_dtype, randn, random_params, subject, suited
 
 if IS_TORCH:
     pytest.skip("torch has no such options", allow_module_level=True)
@@ -14,10 +15,15 @@ FORMS = {
     "rmsprop": ("RMSprop", dict(eps_inside_sqrt=True, lr=0.01, eps=1e-2)),
     "rmsprop-all": (
         "RMSprop",
-        dict(eps_inside_sqrt=True, lr=0.01, eps=1e-2, centered=True, momentum=0.9, weight_decay=0.1),
+        dict(
+            eps_inside_sqrt=True, lr=0.01, eps=1e-2, centered=True, momentum=0.9, weight_decay=0.1
+        ),
     ),
     "adam": ("Adam", dict(bias_correction="second", lr=0.01)),
-    "adam-amsgrad": ("Adam", dict(bias_correction="second", lr=0.01, amsgrad=True, weight_decay=0.1)),
+    "adam-amsgrad": (
+        "Adam",
+        dict(bias_correction="second", lr=0.01, amsgrad=True, weight_decay=0.1),
+    ),
     "adamw": ("AdamW", dict(bias_correction="second", lr=0.01)),
 }
 PLAIN = {"RMSprop": {"eps_inside_sqrt": False}, "Adam": {"bias_correction": "both"}}

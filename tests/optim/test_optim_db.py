@@ -5,8 +5,9 @@ import warnings
 
 import pytest
 import torch
-from optim.cases import NAMES, Pair, assert_same, randn, subject
 from torch import nn
+
+from optim.cases import NAMES, Pair, assert_same, randn, subject
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # whatever torch's test package warns about is not ours
@@ -25,7 +26,9 @@ def cases():
             )
             # foreach has no CPU kernel, so torch leaves it out here; users still ask for it.
             inputs += [
-                torch_tests.OptimizerInput(None, base.kwargs | {"foreach": True}, base.desc + " & foreach")
+                torch_tests.OptimizerInput(
+                    None, base.kwargs | {"foreach": True}, base.desc + " & foreach"
+                )
                 for base in info.optim_inputs_func("cpu", dtype)
                 if not isinstance(base.kwargs.get("lr"), torch.Tensor)
             ]

@@ -11,8 +11,9 @@ import time
 
 import pytest
 import torch
-from optim.cases import FULL, IS_TORCH, NAMES, assert_same, each_name, randn, reference, subject
 from torch import nn
+
+from optim.cases import FULL, IS_TORCH, NAMES, assert_same, each_name, randn, reference, subject
 
 can_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 # Enough work for several threads.
@@ -44,7 +45,7 @@ def child_answer(work, timeout=60):
     if pid == 0:
         try:
             os._exit(0 if work() else 1)
-        except BaseException:  # noqa: BLE001 - whatever it is, pytest must not run twice
+        except BaseException:
             os._exit(2)
     end = time.monotonic() + timeout
     while time.monotonic() < end:
@@ -109,7 +110,7 @@ def test_forking_while_another_thread_steps():
             own = make("Adam", seed=1)
             while not stop.is_set():
                 run(*own, steps=1)
-        except BaseException as error:  # noqa: BLE001 - said by the test
+        except BaseException as error:
             errors.append(error)
 
     thread = threading.Thread(target=stepping)
@@ -153,7 +154,9 @@ def test_multiprocessing_steps_as_the_parent(method):
 
 
 @pytest.mark.skipif(IS_TORCH, reason="ours only")
-@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="the threads are counted in /proc")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/task"), reason="the threads are counted in /proc"
+)
 def test_no_thread_before_the_first_step_and_few_after():
     code = (
         "import os, torch; torch.set_num_threads(2);"
@@ -174,14 +177,16 @@ def test_no_thread_before_the_first_step_and_few_after():
 
 def test_eight_threads_step_eight_optimizers():
     jobs = [(name, seed) for seed, name in enumerate(NAMES * 2)][:8]
-    alone = [[p.detach().clone() for p in run(*make(name, seed=seed), steps=20)] for name, seed in jobs]
+    alone = [
+        [p.detach().clone() for p in run(*make(name, seed=seed), steps=20)] for name, seed in jobs
+    ]
     made = [make(name, seed=seed) for name, seed in jobs]
     errors = []
 
     def work(index):
         try:
             run(*made[index], steps=20)
-        except BaseException as error:  # noqa: BLE001 - said by the test
+        except BaseException as error:
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from optim.cases import CONFIGS, assert_native, ours_only, reference, subject
 from torch import nn
+
+from optim.cases import CONFIGS, assert_native, ours_only, reference, subject
 
 GUARD = 7.0
 INF = float("inf")
@@ -16,9 +17,13 @@ numbers = st.one_of(
     st.floats(-(2.0**60), 2.0**60, width=32),
     st.floats(2.0**100, 2.0**126, width=32),
     st.floats(-(2.0**126), -(2.0**100), width=32),
-    st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-45, -1e-40, 1.2e-38, 3e-23, 1e-3, INF, -INF, float("nan")]),
+    st.sampled_from(
+        [0.0, -0.0, 1.0, -1.0, 1e-45, -1e-40, 1.2e-38, 3e-23, 1e-3, INF, -INF, float("nan")]
+    ),
 )
-moderate = st.floats(-100, 100, width=16) | st.sampled_from([0.0, -0.0, 1e-4, INF, -INF, float("nan")])
+moderate = st.floats(-100, 100, width=16) | st.sampled_from(
+    [0.0, -0.0, 1e-4, INF, -INF, float("nan")]
+)
 
 
 @st.composite
@@ -78,7 +83,9 @@ shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 def test_steps_are_torchs_for_any_layout_and_number(dtype, data, config, shape):
     name, kwargs = CONFIGS[config]
     eps = torch.finfo(dtype).eps
-    start, buffer = laid_out(draw_values(data, shape, numbers, dtype), data.draw(layouts(len(shape))))
+    start, buffer = laid_out(
+        draw_values(data, shape, numbers, dtype), data.draw(layouts(len(shape)))
+    )
     p, q = nn.Parameter(start), nn.Parameter(start.clone(memory_format=torch.contiguous_format))
     edge = surroundings(start, buffer)
     ours, theirs = subject(name)([p], **kwargs), reference(name)([q], foreach=False, **kwargs)
@@ -145,7 +152,11 @@ def test_squares_overflow_where_torchs_do(config, size):
         results.append((p.detach(), optimizer.state[p]))
     (mine, my_state), (theirs, their_state) = results
     for key, value in their_state.items():
-        compare(my_state[key], value, 1e-5 * value.abs() + (1e-6 * size if "exp_avg_sq" not in key else 0))
+        compare(
+            my_state[key],
+            value,
+            1e-5 * value.abs() + (1e-6 * size if "exp_avg_sq" not in key else 0),
+        )
     compare(mine, theirs, 1e-5 * (1 + theirs.abs() + (size if name == "SGD" else 0)))
 
 
@@ -171,11 +182,15 @@ def test_denormals_are_not_flushed(name):
 
 @ours_only
 @settings(deadline=None, max_examples=150, database=None)
-@given(data=st.data(), config=st.sampled_from(sorted(CONFIGS)), shape=shapes, wide_states=st.booleans())
+@given(
+    data=st.data(), config=st.sampled_from(sorted(CONFIGS)), shape=shapes, wide_states=st.booleans()
+)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
 def test_low_precision_is_a_float32_step_rounded_once(dtype, data, config, shape, wide_states):
     name, kwargs = CONFIGS[config]
-    start, buffer = laid_out(draw_values(data, shape, moderate, dtype), data.draw(layouts(len(shape))))
+    start, buffer = laid_out(
+        draw_values(data, shape, moderate, dtype), data.draw(layouts(len(shape)))
+    )
     p = nn.Parameter(start)
     edge = surroundings(start, buffer)
     ours = subject(name)([p], **kwargs)

@@ -6,6 +6,8 @@ import warnings
 
 import pytest
 import torch
+from torch.optim import lr_scheduler
+
 from optim.cases import (
     FULL,
     IS_TORCH,
@@ -17,7 +19,6 @@ from optim.cases import (
     reference,
     subject,
 )
-from torch.optim import lr_scheduler
 
 SCHEDULERS = {
     "LambdaLR": lambda o: lr_scheduler.LambdaLR(o, lambda t: 0.9**t),
@@ -65,7 +66,9 @@ def test_every_scheduler_of_torch_is_here():
     theirs = {
         name
         for name, cls in vars(lr_scheduler).items()
-        if inspect.isclass(cls) and issubclass(cls, lr_scheduler.LRScheduler) and not name.startswith("_")
+        if inspect.isclass(cls)
+        and issubclass(cls, lr_scheduler.LRScheduler)
+        and not name.startswith("_")
     }
     assert theirs - {"LRScheduler"} <= SCHEDULERS.keys()
 
@@ -79,9 +82,13 @@ def test_scheduled_training_is_torchs(name, make):
         pair.step()
         for scheduler in schedulers:
             advance(scheduler, step)
-        mine, theirs = ([g | {"params": None} for g in o.param_groups] for o in (pair.ours, pair.torch))
+        mine, theirs = (
+            [g | {"params": None} for g in o.param_groups] for o in (pair.ours, pair.torch)
+        )
         for a, b in zip(mine, theirs, strict=True):
-            assert {k: a[k] for k in b if k != "foreach"} == {k: v for k, v in b.items() if k != "foreach"}
+            assert {k: a[k] for k in b if k != "foreach"} == {
+                k: v for k, v in b.items() if k != "foreach"
+            }
     assert_native(pair.ours, len(pair.params))
     pair.check(ulps=8)
 

@@ -6,6 +6,8 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
+
 from optim.cases import (
     FULL,
     IS_TORCH,
@@ -21,9 +23,6 @@ from optim.cases import (
     reference,
     subject,
 )
-from torch import nn
-
-
 
 
 def through_a_file(state_dict):
@@ -237,8 +236,20 @@ def test_a_python_number_put_into_the_state_by_hand(name):
 @each_name
 def test_checkpoints_from_before_an_option_existed(name):
     """Missing keys get torch's defaults."""
-    later = ("maximize", "foreach", "differentiable", "capturable", "fused", "amsgrad", "nesterov",
-             "momentum", "centered", "decoupled_weight_decay", "bias_correction", "eps_inside_sqrt")
+    later = (
+        "maximize",
+        "foreach",
+        "differentiable",
+        "capturable",
+        "fused",
+        "amsgrad",
+        "nesterov",
+        "momentum",
+        "centered",
+        "decoupled_weight_decay",
+        "bias_correction",
+        "eps_inside_sqrt",
+    )
     results = []
     for cls in (subject(name), reference(name)):
         torch.manual_seed(0)
@@ -271,7 +282,7 @@ def test_loading_the_wrong_checkpoint_is_torchs_error(name):
         optimizer.load_state_dict(groups)
 
 
-@pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16), ids=["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
 @each_name
 def test_float32_checkpoints_load_into_low_precision_as_in_torch(name, dtype):
     """torch casts every state to the parameter's type."""
@@ -312,7 +323,11 @@ def test_copies_and_pickles_step_on_as_the_original(name, kwargs):
 def test_copies_keep_backend_and_clipping(name):
     optimizer = subject(name)(random_params(), backend="native", clip_grad_norm=0.5)
     run_on(optimizer, 1, seed=1)
-    for twin in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer)), copy.copy(optimizer)):
+    for twin in (
+        copy.deepcopy(optimizer),
+        pickle.loads(pickle.dumps(optimizer)),
+        copy.copy(optimizer),
+    ):
         assert twin.backend == "native"
         assert twin.clip_grad_norm == 0.5
         run_on(twin, 1, seed=2)
@@ -352,5 +367,3 @@ def test_adding_a_group_in_mid_run(name):
     pair.check(ulps=8)
     with pytest.raises(ValueError, match="more than one parameter group"):
         pair.ours.add_param_group({"params": pair.params[:1]})
-
-

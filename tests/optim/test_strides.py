@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch import nn
+
 from optim.cases import (
     FULL,
     Pair,
@@ -16,7 +18,6 @@ from optim.cases import (
     subject,
     suited,
 )
-from torch import nn
 
 GUARD = 7.0
 
@@ -102,7 +103,11 @@ def test_step_of_a_sliced_parameter_leaves_its_surroundings_alone(name, kwargs, 
     views = {}
 
     def make():
-        mine = views[len(views)] = [sliced(9, 4, dtype=dtype), sliced(3, 5, 2, dtype=dtype), sliced(11, dtype=dtype)]
+        mine = views[len(views)] = [
+            sliced(9, 4, dtype=dtype),
+            sliced(3, 5, 2, dtype=dtype),
+            sliced(11, dtype=dtype),
+        ]
         return [nn.Parameter(v) for v in mine]
 
     pair = Pair(name, make, **suited(name, kwargs, dtype))
@@ -133,7 +138,11 @@ def test_step_of_sliced_states_leaves_their_surroundings_alone(name):
 @each_config
 def test_expanded_gradient_counts_for_every_element(name, kwargs, dtype):
     """The gradient of `sum()` is one number with stride 0."""
-    pair = Pair(name, lambda: [nn.Parameter(randn(6, 5, dtype=dtype)) for _ in range(3)], **suited(name, kwargs, dtype))
+    pair = Pair(
+        name,
+        lambda: [nn.Parameter(randn(6, 5, dtype=dtype)) for _ in range(3)],
+        **suited(name, kwargs, dtype),
+    )
     for _ in range(3):
         grads = [
             randn(dtype=dtype).expand(6, 5),
@@ -161,13 +170,29 @@ def test_gradient_of_a_sum_comes_expanded_from_autograd(name):
 
 @pytest.mark.parametrize(
     "shape",
-    [(), (1,), (0,), (3, 0), (0, 3), (1, 1, 1, 1), (1, 7, 1), (5, 1), (1, 5), (2, 1, 3, 1, 2), (1,) * 12 + (3, 2)],
+    [
+        (),
+        (1,),
+        (0,),
+        (3, 0),
+        (0, 3),
+        (1, 1, 1, 1),
+        (1, 7, 1),
+        (5, 1),
+        (1, 5),
+        (2, 1, 3, 1, 2),
+        (1,) * 12 + (3, 2),
+    ],
     ids=str,
 )
 @each_dtype
 @each_name
 def test_any_number_of_dimensions_and_elements(name, dtype, shape):
-    pair = Pair(name, lambda: [nn.Parameter(randn(*shape, dtype=dtype)), nn.Parameter(randn(3, dtype=dtype))], **suited(name, FULL[name], dtype))
+    pair = Pair(
+        name,
+        lambda: [nn.Parameter(randn(*shape, dtype=dtype)), nn.Parameter(randn(3, dtype=dtype))],
+        **suited(name, FULL[name], dtype),
+    )
     for _ in range(2):
         pair.step()
     assert_native(pair.ours, 2)
@@ -212,7 +237,9 @@ def test_many_dimensions_that_do_not_coalesce(name):
 @each_name
 def test_transposed_gradient_over_many_tiles(name, dtype, shape):
     """Larger than a tile in both directions, with ragged edges."""
-    pair = Pair(name, lambda: [nn.Parameter(randn(*shape, dtype=dtype))], **suited(name, FULL[name], dtype))
+    pair = Pair(
+        name, lambda: [nn.Parameter(randn(*shape, dtype=dtype))], **suited(name, FULL[name], dtype)
+    )
     for _ in range(2):
         grad = randn(*reversed(shape), dtype=dtype)
         grad = grad.permute(*reversed(range(grad.dim())))
@@ -234,7 +261,14 @@ def test_channels_last_weights_and_states_keep_their_layout(name):
 
     pair = Pair(name, make, **FULL[name])
     for _ in range(2):
-        pair.step([randn(*p.shape).to(memory_format=torch.channels_last) if p.dim() == 4 else randn(*p.shape) for p in pair.params])
+        pair.step(
+            [
+                randn(*p.shape).to(memory_format=torch.channels_last)
+                if p.dim() == 4
+                else randn(*p.shape)
+                for p in pair.params
+            ]
+        )
     weight = pair.params[0]
     for key, value in pair.ours.state[weight].items():
         if key != "step":
@@ -258,7 +292,11 @@ def test_many_small_and_one_large_tensor(name):
 def test_every_length_around_a_vector_and_a_tile(name, dtype):
     """Remainders: each length has its own number of leftover elements."""
     lengths = [*range(70), *(2**k + d for k in (8, 10, 11, 12, 13, 14) for d in (-1, 0, 1))]
-    pair = Pair(name, lambda: [nn.Parameter(randn(n, dtype=dtype)) for n in lengths], **suited(name, FULL[name], dtype))
+    pair = Pair(
+        name,
+        lambda: [nn.Parameter(randn(n, dtype=dtype)) for n in lengths],
+        **suited(name, FULL[name], dtype),
+    )
     for _ in range(2):
         pair.step()
     assert_native(pair.ours, len(lengths))

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from optim.cases import (
     FULL,
     NAMES,
@@ -23,7 +25,6 @@ from optim.cases import (
     subject,
     suited,
 )
-from torch import nn
 
 
 @each_name
@@ -138,9 +139,7 @@ def test_none_gradients_are_skipped_and_catch_up_later(name, kwargs):
     pair = Pair(name, **kwargs)
     count = len(pair.params)
     for step in range(6):
-        grads = [
-            randn(*p.shape) if (i + step) % 3 else None for i, p in enumerate(pair.params)
-        ]
+        grads = [randn(*p.shape) if (i + step) % 3 else None for i, p in enumerate(pair.params)]
         pair.step(grads)
         assert_native(pair.ours, sum(g is not None for g in grads))
     assert count > 3
@@ -151,7 +150,11 @@ def test_none_gradients_are_skipped_and_catch_up_later(name, kwargs):
 def test_param_groups_have_their_own_options(name):
     def make():
         a, b, c = random_params(((4, 3), (5,), (2, 2)))
-        return [{"params": [a]}, {"params": [b], "lr": 1e-4, "weight_decay": 0.3}, {"params": [c], "maximize": True}]
+        return [
+            {"params": [a]},
+            {"params": [b], "lr": 1e-4, "weight_decay": 0.3},
+            {"params": [c], "maximize": True},
+        ]
 
     pair = Pair(name, make, **FULL[name])
     for _ in range(5):
@@ -272,7 +275,9 @@ def test_lr_may_be_a_tensor_and_change_every_step(name, kwargs, as_tensor):
     for step in range(6):
         lr = 0.1 / (1 + step)
         for optimizer in (pair.ours, pair.torch):
-            optimizer.param_groups[0]["lr"] = torch.tensor(lr, dtype=torch.float64) if as_tensor else lr
+            optimizer.param_groups[0]["lr"] = (
+                torch.tensor(lr, dtype=torch.float64) if as_tensor else lr
+            )
         pair.step()
     assert_native(pair.ours, len(pair.params))
     pair.check(ulps=8)
@@ -312,7 +317,11 @@ def test_lr_may_be_any_kind_of_number(name, lr):
     pair.check(ulps=8)
 
 
-@pytest.mark.parametrize("make", [list, lambda b: np.array(b), lambda b: torch.tensor(b)], ids=["list", "numpy", "tensor"])
+@pytest.mark.parametrize(
+    "make",
+    [list, lambda b: np.array(b), lambda b: torch.tensor(b)],
+    ids=["list", "numpy", "tensor"],
+)
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])
 def test_betas_may_be_any_pair(name, make):
     """A list is what a configuration in JSON or YAML makes of them."""
@@ -348,9 +357,7 @@ def test_zero_grad_sets_to_none_or_zero(name):
 
 @each_name
 def test_closure_is_called_once_with_gradients_enabled(name):
-    pair = Pair(name, lambda: random_params(((4,),)), **FULL[name])
-    results = []
-    for optimizer, (p,) in ((pair.ours, pair.params), (pair.torch, pair.torch_params)):
+    def steps(optimizer, p):
         calls = []
 
         def closure():
@@ -366,8 +373,11 @@ def test_closure_is_called_once_with_gradients_enabled(name):
             assert not torch.is_grad_enabled()
         loss_by_keyword = optimizer.step(closure=closure)
         assert len(calls) == 2
-        results.append((loss.item(), loss_by_keyword.item()))
-    assert results[0] == pytest.approx(results[1])
+        return loss.item(), loss_by_keyword.item()
+
+    pair = Pair(name, lambda: random_params(((4,),)), **FULL[name])
+    mine, theirs = steps(pair.ours, *pair.params), steps(pair.torch, *pair.torch_params)
+    assert mine == pytest.approx(theirs)
     pair.check()
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch import nn
+
 from optim.cases import (
     FULL,
     Pair,
@@ -14,7 +16,6 @@ from optim.cases import (
     subject,
     suited,
 )
-from torch import nn
 
 
 @each_name
@@ -109,5 +110,3 @@ def test_a_view_of_the_parameter_sees_the_new_version(name):
     optimizer.step()
     assert view._version > before
     assert (view != 1).all()
-
-

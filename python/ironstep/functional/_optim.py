@@ -1,5 +1,7 @@
 """One function an update rule."""
 
+import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,20 +74,14 @@ def sgd(
     >>> weight
     array([0.5, 1. ])
     """
-    _check_at_least_0(lr=lr, momentum=momentum, weight_decay=weight_decay)
+    options = _at_least_0(lr=lr, momentum=momentum, weight_decay=weight_decay)
+    options |= {"dampening": _as_float("dampening", dampening)}
+    options |= {"nesterov": nesterov, "maximize": maximize}
     if nesterov and (momentum <= 0 or dampening != 0):
         raise ValueError("Nesterov momentum requires a momentum and zero dampening")
     states = {}
     if momentum != 0:
         states["momentum_buffers"] = _needed("momentum_buffers", momentum_buffers, "momentum != 0")
-    options = {
-        "lr": lr,
-        "momentum": momentum,
-        "dampening": dampening,
-        "weight_decay": weight_decay,
-        "nesterov": nesterov,
-        "maximize": maximize,
-    }
     return _update("sgd", params, grads, states, options, 1, clip_grad_norm, first=first_step)
 
 
@@ -136,14 +132,8 @@ def adagrad(
     >>> weight
     array([0.5, 1.5])
     """
-    _check_at_least_0(lr=lr, lr_decay=lr_decay, weight_decay=weight_decay, eps=eps)
-    options = {
-        "lr": lr,
-        "lr_decay": lr_decay,
-        "weight_decay": weight_decay,
-        "eps": eps,
-        "maximize": maximize,
-    }
+    options = _at_least_0(lr=lr, lr_decay=lr_decay, weight_decay=weight_decay, eps=eps)
+    options |= {"maximize": maximize}
     states = {"state_sums": state_sums}
     return _update("adagrad", params, grads, states, options, steps, clip_grad_norm)
 
@@ -203,22 +193,13 @@ def rmsprop(
     >>> weight.round(6)
     array([0.5, 1.5])
     """
-    _check_at_least_0(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum)
+    options = _at_least_0(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum)
+    options |= {"centered": centered, "eps_inside_sqrt": eps_inside_sqrt, "maximize": maximize}
     states = {"square_avgs": square_avgs}
     if momentum != 0:
         states["momentum_buffers"] = _needed("momentum_buffers", momentum_buffers, "momentum != 0")
     if centered:
         states["grad_avgs"] = _needed("grad_avgs", grad_avgs, "centered=True")
-    options = {
-        "lr": lr,
-        "alpha": alpha,
-        "eps": eps,
-        "weight_decay": weight_decay,
-        "momentum": momentum,
-        "centered": centered,
-        "eps_inside_sqrt": eps_inside_sqrt,
-        "maximize": maximize,
-    }
     return _update("rmsprop", params, grads, states, options, 1, clip_grad_norm)
 
 
@@ -285,25 +266,23 @@ def adam(
     >>> weight.round(6)
     array([0.5, 1.5])
     """
-    _check_at_least_0(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
-    for name, beta in (("beta1", beta1), ("beta2", beta2)):
+    options = _at_least_0(lr=lr, eps=eps, weight_decay=weight_decay)
+    betas = _at_least_0(beta1=beta1, beta2=beta2)
+    for name, beta in betas.items():
         if not beta < 1:
             raise ValueError(f"{name}: got {beta}; a number in [0, 1) expected")
-    if bias_correction not in ("both", "second"):
-        raise ValueError(f"bias_correction: got {bias_correction!r}; 'both' or 'second' expected")
-    states = {"exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs}
-    if amsgrad:
-        states["max_exp_avg_sqs"] = _needed("max_exp_avg_sqs", max_exp_avg_sqs, "amsgrad=True")
-    options = {
-        "lr": lr,
-        "betas": (beta1, beta2),
-        "eps": eps,
-        "weight_decay": weight_decay,
+    options |= {
+        "betas": tuple(betas.values()),
         "amsgrad": amsgrad,
         "maximize": maximize,
         "decoupled_weight_decay": decoupled_weight_decay,
         "bias_correction": bias_correction,
     }
+    if bias_correction not in ("both", "second"):
+        raise ValueError(f"bias_correction: got {bias_correction!r}; 'both' or 'second' expected")
+    states = {"exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs}
+    if amsgrad:
+        states["max_exp_avg_sqs"] = _needed("max_exp_avg_sqs", max_exp_avg_sqs, "amsgrad=True")
     return _update("adam", params, grads, states, options, steps, clip_grad_norm)
 
 
@@ -371,22 +350,33 @@ def _update(
     first: bool = False,
 ) -> float | None:
     if clip_grad_norm is not None:
-        _check_at_least_0(clip_grad_norm=clip_grad_norm)
+        clip_grad_norm = _at_least_0(clip_grad_norm=clip_grad_norm)["clip_grad_norm"]
     # The arrays that are made here must live until the update has been made.
     operands = [
         (name, [borrow(array, f"{name}[{i}]") for i, array in enumerate(_sequence(name, arrays))])
         for name, arrays in {"params": params, "grads": grads, **states}.items()
     ]
-    n_params = len(operands[0][1])
-    numbers = [steps] * n_params if isinstance(steps, int) else list(steps)
-    for index, step in enumerate(numbers):
-        if not isinstance(step, int):
-            raise TypeError(f"steps[{index}]: got {type(step).__name__}; int expected")
-        if step < 1:
+    numbers = _step_numbers(steps, len(operands[0][1]))
+    return _native.update(rule, operands, options, numbers, first=first, max_norm=clip_grad_norm)
+
+
+def _step_numbers(steps: Any, n_params: int) -> list[int]:
+    try:
+        each = [operator.index(steps)] * n_params
+    except TypeError:
+        try:
+            each = list(steps)
+        except TypeError:
+            raise TypeError(f"steps: got {type(steps).__name__}; int expected") from None
+    for index, step in enumerate(each):
+        try:
+            each[index] = operator.index(step)
+        except TypeError:
+            got = type(step).__name__
+            raise TypeError(f"steps[{index}]: got {got}; int expected") from None
+        if not 1 <= each[index] < 2**63:
             raise ValueError(f"steps[{index}]: got {step}; the number of a step from 1 expected")
-    return _native.update(
-        rule, operands, options, numbers, first=first, max_norm=clip_grad_norm
-    )
+    return each
 
 
 def _sequence(name: str, arrays: Arrays) -> Arrays:
@@ -402,7 +392,19 @@ def _needed(name: str, arrays: Arrays | None, reason: str) -> Arrays:
     return arrays
 
 
-def _check_at_least_0(**numbers: float) -> None:
-    for name, number in numbers.items():
+def _at_least_0(**numbers: float) -> dict[str, Any]:
+    floats: dict[str, Any] = {name: _as_float(name, number) for name, number in numbers.items()}
+    for name, number in floats.items():
         if not number >= 0:
             raise ValueError(f"{name}: got {number}; a number >= 0 expected")
+    return floats
+
+
+def _as_float(name: str, number: float) -> float:
+    try:
+        return math.ldexp(number, 0)  # what has a value as a float; unlike float(), no text
+    except OverflowError:
+        raise ValueError(f"{name}: got {number}; a number in the range of float expected") from None
+    except (TypeError, ValueError):
+        got = type(number).__name__
+        raise TypeError(f"{name}: got {got}; a number expected") from None

@@ -18,11 +18,21 @@ use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use crate::team;
 
+/// No more can be asked for.
+pub const MOST_THREADS: usize = 1024;
+
 /// The number asked for by `set_num_threads`; 0 is none.
 static REQUESTED: AtomicUsize = AtomicUsize::new(0);
 
-/// The pool in use, leaked: a job that still runs on an older one must not lose it.
-static POOL: AtomicPtr<ThreadPool> = AtomicPtr::new(std::ptr::null_mut());
+/// The helpers, never freed: a job may still run on them.
+static CREW: AtomicPtr<Crew> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Threads, and those that were there before: more are added when more are wanted.
+struct Crew {
+    pool: ThreadPool,
+    before: Option<&'static Crew>,
+    size: usize,
+}
 
 /// Sets the number of threads for all later jobs. `None` goes back to the default.
 pub fn set_num_threads(n: Option<usize>) {
@@ -35,7 +45,10 @@ pub fn requested_threads() -> Option<usize> {
     let set = match REQUESTED.load(Ordering::Relaxed) {
         0 => *ENVIRONMENT.get_or_init(|| {
             let value = std::env::var("IRONSTEP_NUM_THREADS").ok();
-            value.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+            let number = value.and_then(|text| text.trim().parse().ok());
+            number
+                .filter(|n| (1..=MOST_THREADS).contains(n))
+                .unwrap_or(0)
         }),
         n => n,
     };
@@ -64,10 +77,16 @@ pub fn run(threads: usize, n_tiles: usize, tile: &(dyn Fn(usize) + Sync)) {
     let job = Arc::new(Job::new(tile, n_tiles));
     if let Some(team) = team::ready() {
         team.run(threads, &|| job.work());
-    } else if let Some(pool) = pool(threads - 1) {
-        for _ in 1..threads {
-            let job = Arc::clone(&job);
-            pool.spawn(move || job.work());
+    } else {
+        let mut crew = crew(threads - 1);
+        let mut wanted = threads - 1;
+        while let Some(Crew { pool, before, .. }) = crew {
+            for _ in 0..wanted.min(pool.current_num_threads()) {
+                let job = Arc::clone(&job);
+                pool.spawn(move || job.work());
+                wanted -= 1;
+            }
+            crew = *before;
         }
     }
     job.work();
@@ -138,21 +157,28 @@ impl Job {
     }
 }
 
-/// A pool of at least `helpers` threads, or `None` if the system gives no threads.
-fn pool(helpers: usize) -> Option<&'static ThreadPool> {
+/// At least so many helpers; fewer, even none, if the system gives no more threads.
+fn crew(helpers: usize) -> Option<&'static Crew> {
     // SAFETY: the pointer is null or comes from `Box::leak` below.
-    let current = unsafe { POOL.load(Ordering::Acquire).as_ref() };
-    if let Some(pool) = current.filter(|pool| pool.current_num_threads() >= helpers) {
-        return Some(pool);
+    let before = unsafe { CREW.load(Ordering::Acquire).as_ref() };
+    let size = before.map_or(0, |crew| crew.size);
+    if size >= helpers {
+        return before;
     }
     forget_after_fork();
-    let made = ThreadPoolBuilder::new()
-        .num_threads(helpers)
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(helpers - size)
         .thread_name(|index| format!("ironstep-{index}"))
-        .build()
-        .ok()?;
-    let made: &'static ThreadPool = Box::leak(Box::new(made));
-    POOL.store(std::ptr::from_ref(made).cast_mut(), Ordering::Release);
+        .build();
+    let Ok(pool) = pool else {
+        return before;
+    };
+    let made: &'static Crew = Box::leak(Box::new(Crew {
+        pool,
+        before,
+        size: helpers,
+    }));
+    CREW.store(std::ptr::from_ref(made).cast_mut(), Ordering::Release);
     Some(made)
 }
 
@@ -162,7 +188,7 @@ pub(crate) fn forget_after_fork() {
     #[cfg(unix)]
     {
         unsafe extern "C" fn forget() {
-            POOL.store(std::ptr::null_mut(), Ordering::Release);
+            CREW.store(std::ptr::null_mut(), Ordering::Release);
             team::set(None);
         }
         static REGISTER: std::sync::Once = std::sync::Once::new();

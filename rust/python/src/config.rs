@@ -11,16 +11,17 @@ use crate::tensor::Torch;
 /// Sets the number of threads for all later calls; `None` goes back to the default.
 #[pyfunction]
 #[pyo3(signature = (n, /))]
-pub fn set_num_threads(n: Option<i64>) -> PyResult<()> {
-    match n {
-        Some(n) if !(1..=1024).contains(&n) => Err(PyValueError::new_err(format!(
-            "n: got {n}; a number of threads from 1 to 1024, or None, expected"
-        ))),
-        _ => {
-            pool::set_num_threads(n.map(|n| n as usize));
-            Ok(())
-        }
+pub fn set_num_threads(n: Option<usize>) -> PyResult<()> {
+    if let Some(n) = n
+        && !(1..=pool::MOST_THREADS).contains(&n)
+    {
+        let most = pool::MOST_THREADS;
+        return Err(PyValueError::new_err(format!(
+            "n: got {n}; a number of threads from 1 to {most}, or None, expected"
+        )));
     }
+    pool::set_num_threads(n);
+    Ok(())
 }
 
 /// The number of threads that the next call may use.

@@ -13,7 +13,7 @@ use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCapsule, PyCapsuleMethods, PyDict, PyList, PyType};
+use pyo3::types::{PyCapsule, PyCapsuleMethods, PyDict, PyList, PyString, PyType};
 use pyo3::{ffi, intern};
 
 use crate::error::Refusal;
@@ -305,7 +305,7 @@ fn describe(tensor: &Bound<'_, PyAny>) -> String {
     }
 }
 
-fn truth(object: &Bound<'_, PyAny>, method: &Bound<'_, pyo3::types::PyString>) -> bool {
+fn truth(object: &Bound<'_, PyAny>, method: &Bound<'_, PyString>) -> bool {
     // A tensor that cannot tell is not ours.
     object
         .call_method0(method)
@@ -321,6 +321,12 @@ pub fn type_name(object: &Bound<'_, PyAny>) -> String {
         .map_or_else(|_| "?".into(), |name| name.to_string())
 }
 
+/// numpy's numbers of types (`NPY_TYPES`).
+const FLOAT: i32 = 11;
+const DOUBLE: i32 = 12;
+const HALF: i32 = 23;
+const USER_DEFINED: i32 = 256;
+
 /// The memory of a numpy array of floats.
 pub fn view_of_array<'a>(
     array: &Bound<'_, PyUntypedArray>,
@@ -331,11 +337,12 @@ pub fn view_of_array<'a>(
     let name = descr
         .getattr("name")
         .map_or_else(|_| "?".into(), |name| name.to_string());
-    let dtype = match name.as_str() {
-        "float64" => DType::F64,
-        "float32" => DType::F32,
-        "float16" => DType::F16,
-        "bfloat16" => DType::Bf16,
+    let dtype = match (descr.num(), name.as_str()) {
+        (DOUBLE, _) => DType::F64,
+        (FLOAT, _) => DType::F32,
+        (HALF, _) => DType::F16,
+        // ml_dtypes' type, which has no number of its own in numpy.
+        (num, "bfloat16") if num >= USER_DEFINED && descr.itemsize() == 2 => DType::Bf16,
         _ => {
             return Err(Refusal::Type(format!(
                 "dtype {name}; float64, float32, float16 or bfloat16 expected"
@@ -358,7 +365,8 @@ pub fn view_of_array<'a>(
         ));
     }
     let size = dtype.size() as isize;
-    if array.strides().iter().any(|stride| stride % size != 0) {
+    let dims = || array.shape().iter().zip(array.strides());
+    if dims().any(|(&len, &stride)| len > 1 && stride % size != 0) {
         return Err(Refusal::Value(format!(
             "strides {:?} bytes; multiples of {size} expected",
             array.strides()
@@ -430,8 +438,21 @@ struct ExchangeApi {
     _current_work_stream: *const c_void,
 }
 
-/// A dictionary's value without a Python exception for a missing key; borrowed.
-pub fn lookup(dict: *mut ffi::PyObject, key: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: both are live objects and the GIL is held.
-    unsafe { ffi::PyDict_GetItemWithError(dict, key) }
+/// A dictionary's value, if it has the key; unlike `get_item` without a lookup of `__getitem__`.
+pub fn lookup<'py>(
+    dict: &Bound<'py, PyDict>,
+    key: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = dict.py();
+    // SAFETY: both are alive and the GIL is held; the dictionary holds the value, which
+    // `from_borrowed_ptr_or_opt` counts.
+    let value = unsafe {
+        let value = ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr());
+        Bound::from_borrowed_ptr_or_opt(py, value)
+    };
+    match value {
+        // A key of the program's own may fail to compare.
+        None => PyErr::take(py).map_or(Ok(None), Err),
+        some => Ok(some),
+    }
 }

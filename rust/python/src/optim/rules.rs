@@ -47,11 +47,7 @@ pub struct Options<'a, 'py>(pub &'a Bound<'py, PyDict>);
 impl<'py> Options<'_, 'py> {
     /// The value of a key; a KeyError if there is none.
     pub fn value(&self, key: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-        // SAFETY: the dictionary holds the value, and `from_borrowed_ptr_or_opt` counts it.
-        let value = unsafe {
-            Bound::from_borrowed_ptr_or_opt(self.0.py(), lookup(self.0.as_ptr(), key.as_ptr()))
-        };
-        value.ok_or_else(|| PyKeyError::new_err(key.to_string()))
+        lookup(self.0, key)?.ok_or_else(|| PyKeyError::new_err(key.to_string()))
     }
 
     /// A number, or a one-element tensor on the CPU.
@@ -61,10 +57,7 @@ impl<'py> Options<'_, 'py> {
 
     /// Whether a flag is set; a missing one is not.
     pub fn flag(&self, key: &Bound<'py, PyString>) -> PyResult<bool> {
-        match self.value(key) {
-            Ok(value) => value.is_truthy(),
-            Err(_) => Ok(false),
-        }
+        lookup(self.0, key)?.map_or(Ok(false), |value| value.is_truthy())
     }
 }
 
@@ -164,9 +157,9 @@ impl NamedRule for Adam {
         let betas = intern!(py, "betas");
         let (beta1, beta2): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
             options.value(betas)?.extract()?;
-        let correct_first = match options.value(intern!(py, "bias_correction")) {
-            Ok(form) => form.eq(intern!(py, "both"))?,
-            Err(_) => true,
+        let correct_first = match lookup(options.0, intern!(py, "bias_correction"))? {
+            Some(form) => form.eq(intern!(py, "both"))?,
+            None => true,
         };
         Ok(Adam {
             lr: options.number(intern!(py, "lr"))?,

@@ -210,7 +210,6 @@ impl<'py, R: NamedRule> Walk<'py, R> {
         grad: Bound<'py, PyAny>,
         state: Option<Bound<'py, PyAny>>,
     ) -> Result<(), Obstacle> {
-        let py = param.py();
         let mut arena = Arena::default();
         let mut views = [View::EMPTY; MAX_OPERANDS];
         let mut operands = views.iter_mut();
@@ -236,10 +235,10 @@ impl<'py, R: NamedRule> Walk<'py, R> {
             .map_err(PyErr::from)?;
         let mut objects = Vec::with_capacity(group.keys.len());
         for key in &group.keys {
-            // SAFETY: the dictionary holds the value, and `from_borrowed_ptr_or_opt` counts it.
-            let value = state.and_then(|state| unsafe {
-                Bound::from_borrowed_ptr_or_opt(py, lookup(state.as_ptr(), key.as_ptr()))
-            });
+            let value = match state {
+                Some(state) => lookup(state, key)?,
+                None => None,
+            };
             match value.filter(|value| !value.is_none()) {
                 Some(value) => objects.push(value),
                 None if fresh
