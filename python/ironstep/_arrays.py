@@ -24,7 +24,7 @@ def borrow(array: Any, name: str) -> Any:
     if hasattr(array, "__dlpack__"):
         try:
             # Only the memory itself: older numpy cannot ask for that, and gets it.
-            return np.from_dlpack(array, **({"copy": False} if _NUMPY >= (2, 1) else {}))
+            return np.from_dlpack(array, **_NO_COPY)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             raise TypeError(f"{name}: got {type(array).__name__}: {error}") from error
     got = type(array).__name__
@@ -34,3 +34,4 @@ def borrow(array: Any, name: str) -> Any:
 
 
 _NUMPY = tuple(int(part) for part in np.__version__.split(".")[:2])
+_NO_COPY: dict[str, Any] = {"copy": False} if _NUMPY >= (2, 1) else {}

@@ -19,7 +19,7 @@ class HandedOver(NamedTuple):
 
     group: int
     """Index of its param group."""
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks for here
     """Its index in the group's ``params``."""
     reason: str
 
@@ -127,7 +127,7 @@ class NativeStep(torch.optim.Optimizer):
             or self._optimizer_step_post_hooks
             or torch_optimizer._global_optimizer_pre_hooks
             or torch_optimizer._global_optimizer_post_hooks
-            or torch.autograd._profiler_enabled()
+            or torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
         )
         # The step of a user's subclass is wrapped by torch, which has run the hooks already.
         if observed and type(self).step is NativeStep.step:
@@ -286,10 +286,10 @@ _observed_step = torch.optim.Optimizer.profile_hook_step(NativeStep._step)
 
 
 def _unhooked_step(torch_class: type[torch.optim.Optimizer]) -> Callable[..., Any]:
-    """torch's step without the wrapper that runs the hooks: they have run, or will."""
-    step: Any = torch_class.step
+    """Step of torch without the wrapper that runs the hooks: they have run, or will."""
+    step: Callable[..., Any] = torch_class.step
     while getattr(step, "hooked", False):
-        step = step.__wrapped__
+        step = step.__wrapped__  # type: ignore[attr-defined]
     return step
 
 
