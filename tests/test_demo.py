@@ -10,7 +10,7 @@ import torch
 import ironstep.optim
 from ironstep import demo
 from ironstep.demo.cases import CASES, TASKS
-from ironstep.demo.race import OURS, distance, largest_difference, race
+from ironstep.demo.race import LEAST_EPOCHS, OURS, distance, largest_difference, race
 from ironstep.demo.report import picture
 
 FILES = {"loss.png", "loss.svg", "results.md", "results.json"}
@@ -83,7 +83,7 @@ def misuse(monkeypatch, name, wrong):
 )
 def test_a_slightly_wrong_rule_is_noticed(monkeypatch, name, wrong):
     misuse(monkeypatch, name, wrong)
-    assert not race(BY_NAME[name], 0, demo.QUICK_EPOCHS).agrees
+    assert not race(BY_NAME[name], 0, LEAST_EPOCHS).agrees
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -118,12 +118,21 @@ def test_parameters_that_torch_stepped_are_reported(monkeypatch, tmp_path, capsy
     assert results(tmp_path)["cases"][0]["handed_over"]
 
 
+def test_a_slow_machine_trains_less_and_says_so(monkeypatch, tmp_path, capsys):
+    only(monkeypatch, "cancer · SGD", "cancer · Adam")
+    monkeypatch.setattr(demo, "BUDGET", 0.0)
+    assert demo.run(tmp_path) == demo.SAME
+    assert "2 trainings were cut short" in capsys.readouterr().out
+    losses = [case["training_loss"]["ironstep"] for case in results(tmp_path)["cases"]]
+    assert [len(loss) for loss in losses] == [LEAST_EPOCHS, LEAST_EPOCHS]
+
+
 @pytest.mark.parametrize("finished", [0, 1, 2])
 def test_ctrl_c_saves_what_is_done(monkeypatch, tmp_path, capsys, finished):
     only(monkeypatch, "cancer · SGD", "cancer · Adam", "cancer · AdamW")
     calls = iter(range(3))
 
-    def interrupted(case, seed, epochs, on_epoch):
+    def interrupted(case, seed, epochs, on_epoch, deadline):
         stop = next(calls) == finished
 
         def then_ctrl_c():
@@ -131,7 +140,7 @@ def test_ctrl_c_saves_what_is_done(monkeypatch, tmp_path, capsys, finished):
             if stop:
                 signal.raise_signal(signal.SIGINT)
 
-        return race(case, seed, epochs, then_ctrl_c)
+        return race(case, seed, epochs, then_ctrl_c, deadline)
 
     monkeypatch.setattr(demo, "race", interrupted)
     assert demo.run(tmp_path, quick=True) == demo.INTERRUPTED

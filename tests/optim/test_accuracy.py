@@ -1,4 +1,7 @@
-"""How far the numbers are from the same rule computed more precisely, judged beside torch's for-loop."""
+"""How far the numbers are from the same rule computed more precisely, judged beside torch's for-loop.
+
+`pytest -rP tests/optim/test_accuracy.py` shows the figures.
+"""
 
 import mpmath
 import numpy as np
@@ -45,7 +48,7 @@ def wide(tensor):
 @ours_only
 @each_dtype
 @pytest.mark.parametrize(("name", "kwargs"), LONG_RUNS.values(), ids=LONG_RUNS)
-def test_error_after_1000_steps_is_no_larger_than_torchs(name, kwargs, dtype, record_property):
+def test_error_after_1000_steps_is_no_larger_than_torchs(name, kwargs, dtype):
     if dtype == torch.float64 and not HAS_WIDE_LONG_DOUBLE:
         pytest.skip("long double is no wider than double here")
     torch.set_num_threads(1)
@@ -53,7 +56,7 @@ def test_error_after_1000_steps_is_no_larger_than_torchs(name, kwargs, dtype, re
     rule, state = oracles.RULES[name], {}
     # An element never looks at its neighbours, so the rows are independent runs from five seeds.
     start = 0.1 * randn(SEEDS, 2048)
-    ours, theirs = (nn.Parameter(start.to(dtype)) for _ in range(2))
+    ours, theirs = (nn.Parameter(start.to(dtype, copy=True)) for _ in range(2))
     exact = wide(ours.detach().clone())
     kwargs = suited(name, kwargs, dtype)
     optimizer = subject(name)([ours], **kwargs)
@@ -68,8 +71,9 @@ def test_error_after_1000_steps_is_no_larger_than_torchs(name, kwargs, dtype, re
     assert_native(optimizer, 1)
     ours_error = np.median(oracles.scaled_rms_error(wide(ours), exact, axis=1))
     torch_error = np.median(oracles.scaled_rms_error(wide(theirs), exact, axis=1))
-    record_property("error", float(ours_error))
-    record_property("error / torch's", float(ours_error / torch_error))
+    print(f"scaled RMS error {ours_error:.3g}, {ours_error / torch_error:.3f} of torch's")
+    # Roundings of a thousand steps, and nothing else: in bfloat16 most steps are lost altogether.
+    assert torch_error < {torch.float64: 1e-12, torch.float32: 1e-4}.get(dtype, 0.5)
     assert ours_error <= 1.02 * torch_error
 
 
@@ -112,7 +116,7 @@ def test_float64_follows_torch_within_a_few_ulp(name, kwargs):
 @ours_only
 @each_dtype
 @each_config
-def test_one_step_is_the_exact_step_rounded_once(name, kwargs, dtype, record_property):
+def test_one_step_is_the_exact_step_rounded_once(name, kwargs, dtype):
     """From stored states too: nothing in between is rounded to the parameter's type."""
     kwargs = suited(name, kwargs, dtype)
     start = 1 + torch.rand(4096, dtype=torch.float64)
@@ -130,7 +134,7 @@ def test_one_step_is_the_exact_step_rounded_once(name, kwargs, dtype, record_pro
     else:
         errors = oracles.ulp_error(p.detach().numpy(), exact)
     worst = float(errors.max())
-    record_property("largest error in ulp", worst)
+    print(f"largest error of a step {worst:.3f} ulp")
     # Half a unit is the rounding itself; f32 and f64 also round each operation of the update.
     assert worst <= (0.51 if dtype in (torch.bfloat16, torch.float16) else 1.5)
 

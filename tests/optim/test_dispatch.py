@@ -686,6 +686,7 @@ def test_capturable_on_the_cpu_is_refused_in_torchs_words(name):
     assert messages[0] == messages[1]
 
 
+@ours_only
 @each_name
 def test_inference_tensors_step_as_others_do(name):
     """torch refuses them outside inference mode: they have no version. None is needed, for autograd

@@ -18,13 +18,15 @@ from optim.cases import FULL, IS_TORCH, NAMES, assert_same, each_name, randn, re
 can_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 # Enough work for several threads.
 SHAPES = ((300, 301), (64, 64), (7,))
+# The gradients never change here, so a variance would end in rounding alone, which may be negative.
+CONFIG = FULL | {"RMSprop": FULL["RMSprop"] | {"centered": False}}
 
 
 def make(name, cls=None, seed=0, **options):
     torch.manual_seed(seed)
     params = [nn.Parameter(randn(*shape)) for shape in SHAPES]
     grads = [randn(*shape) for shape in SHAPES]
-    return params, grads, (cls or subject(name))(params, **FULL[name], **options)
+    return params, grads, (cls or subject(name))(params, **CONFIG[name], **options)
 
 
 def run(params, grads, optimizer, steps=3):
@@ -271,10 +273,11 @@ def test_an_interrupt_leaves_a_usable_optimizer(name):
         signal.signal(signal.SIGALRM, before)
         gc.enable()
     steps = {int(state["step"]) for state in optimizer.state.values() if "step" in state}
-    assert len(steps) <= 2  # torch's own loop is no better: some parameters have stepped, some not
+    # torch's loop stops between two parameters; ours makes a step whole or not at all.
+    assert IS_TORCH or len(steps) <= 1
     # From here on it is as any other.
     twin_params = [nn.Parameter(p.detach().clone()) for p in params]
-    twin = reference(name)(twin_params, foreach=False, **FULL[name])
+    twin = reference(name)(twin_params, foreach=False, **CONFIG[name])
     for p, q in zip(params, twin_params, strict=True):
         for key, value in optimizer.state[p].items():
             twin.state[q][key] = value.clone()

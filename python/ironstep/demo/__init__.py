@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -16,11 +18,14 @@ import ironstep
 from ironstep.bench.report import machine
 
 from .cases import CASES
-from .race import OURS, Outcome, race
+from .race import LEAST_EPOCHS, OURS, Outcome, race
 from .report import save, show
 
 SAME, DIFFERENT, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
-QUICK_EPOCHS = 3
+
+# Seconds for the trainings, so that imports, tables and picture are done within a minute as well.
+# One thread of a 2020s server needs about 10.
+BUDGET = 40.0
 
 
 def run(out: Path, *, seed: int = 0, quick: bool = False, threads: int | None = None) -> int:
@@ -56,8 +61,6 @@ def run(out: Path, *, seed: int = 0, quick: bool = False, threads: int | None = 
         torch.set_num_threads(threads)
         ironstep.set_num_threads(threads)
     facts = _facts(seed)
-    if facts.get("load_before", 0) > 0.5:
-        console.print("Others are computing on this machine: the times suffer.", style="yellow")
     outcomes: list[Outcome] = []
     interrupted = False
     try:
@@ -68,23 +71,23 @@ def run(out: Path, *, seed: int = 0, quick: bool = False, threads: int | None = 
         console.print("Stopped before the first training was finished: nothing to save.")
         return INTERRUPTED
     show(outcomes, console)
-    if quick:
-        console.print("Quick run: too short for its times to mean anything.", style="yellow")
-    paths = save(outcomes, facts, out, quick=quick)
-    _conclude(outcomes, console)
+    remarks = list(_remarks(outcomes, facts, quick))
+    paths = save(outcomes, facts, remarks, out)
+    for remark in remarks:
+        console.print(remark, style="yellow", highlight=False)
+    agree = all(outcome.agrees for outcome in outcomes)
+    if agree:
+        console.print("All trainings are the same up to rounding.", style="bold green")
     console.print(f"Saved: {', '.join(map(str, paths))}", highlight=False, soft_wrap=True)
-    if interrupted:
-        console.print(f"Stopped after {len(outcomes)} of {len(CASES)} trainings.", style="yellow")
-    else:
-        console.print(f"{perf_counter() - begin:.0f} s", style="dim")
-    if not all(outcome.agrees for outcome in outcomes):
+    console.print(f"{perf_counter() - begin:.0f} s", style="dim")
+    if not agree:
         return DIFFERENT
     return INTERRUPTED if interrupted else SAME
 
 
 def _train(outcomes: list[Outcome], seed: int, quick: bool, console: Console) -> None:
     """Train case by case; the list is filled in place, for Ctrl-C may end this anywhere."""
-    epochs = [QUICK_EPOCHS if quick else case.task.epochs for case in CASES]
+    begin = perf_counter()
     columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
     bar = Progress(
         *columns,
@@ -93,29 +96,40 @@ def _train(outcomes: list[Outcome], seed: int, quick: bool, console: Console) ->
         auto_refresh=False,  # a thread of its own would draw in the middle of what is timed
     )
     with bar as progress:
-        task = progress.add_task("", total=sum(epochs))
-        for case, count in zip(CASES, epochs, strict=True):
-            progress.update(task, description=f"{case!s:<16}", refresh=True)
-            outcomes.append(
-                race(case, seed, count, lambda: progress.update(task, advance=1, refresh=True))
+        task = progress.add_task("", total=len(CASES))
+        for number, case in enumerate(CASES):
+            progress.update(task, description=f"{case!s:<16}", completed=number, refresh=True)
+            epochs = LEAST_EPOCHS if quick else case.task.epochs
+            outcome = race(
+                case,
+                seed,
+                epochs,
+                partial(progress.update, task, advance=1 / epochs, refresh=True),
+                deadline=begin + BUDGET * (number + 1) / len(CASES),
             )
+            outcomes.append(outcome)
             if not console.is_terminal:  # a log shows no bar
-                console.print(f"{case}: {count} epochs done", highlight=False)
+                console.print(f"{case}: {outcome.epochs} epochs done", highlight=False)
 
 
-def _conclude(outcomes: list[Outcome], console: Console) -> None:
+def _remarks(outcomes: list[Outcome], facts: dict[str, Any], quick: bool) -> Iterator[str]:
+    """What a reader of the figures has to know."""
+    if quick:
+        yield "Quick run: too short for its times to mean anything."
+    elif short := sum(outcome.epochs < outcome.case.task.epochs for outcome in outcomes):
+        yield f"{short} trainings were cut short to end within a minute: the machine is busy or slow."
+    if facts.get("load_before", 0) > 0.5:
+        yield "Others were computing on this machine before the start: the times are not to be trusted."
+    if len(outcomes) < len(CASES):
+        yield f"Stopped after {len(outcomes)} of {len(CASES)} trainings."
     for outcome in outcomes:
         for reason in outcome.handed_over:
-            console.print(f"{outcome.case}: ironstep let torch step: {reason}", style="yellow")
-    different = [outcome for outcome in outcomes if not outcome.agrees]
-    for outcome in different:
-        console.print(
-            f"{outcome.case}: ironstep is {outcome.off[OURS]:.1e} off, "
-            f"rounding explains {outcome.allowed:.1e}",
-            style="bold red",
-        )
-    if not different:
-        console.print("All trainings are the same up to rounding.", style="bold green")
+            yield f"{outcome.case}: ironstep let torch step: {reason}"
+        if not outcome.agrees:
+            yield (
+                f"{outcome.case}: ironstep is {outcome.off[OURS]:.1e} off, "
+                f"rounding explains {outcome.allowed:.1e}."
+            )
 
 
 def _facts(seed: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ what is compared is the same training.
 from __future__ import annotations
 
 import copy
+import math
 import random
 from dataclasses import dataclass
 from statistics import median
@@ -33,6 +34,8 @@ DEFAULT = "default"
 # 1.7 times as far off. A learning rate that is wrong by 1e-4 makes it 50 to 300 times (AdamW 7 and
 # 30: in float32 torch rounds 1 − lr·λ the same way every step, so its own distance is larger).
 ALLOWANCE = 10.0
+
+LEAST_EPOCHS = 3  # before a deadline may end a training: enough to tell rules apart
 
 
 class Contestant:
@@ -102,6 +105,11 @@ class Outcome:
     handed_over: tuple[str, ...]  # why ironstep let torch step some parameters
 
     @property
+    def epochs(self) -> int:
+        """How many were trained."""
+        return len(self.losses[OURS])
+
+    @property
     def allowed(self) -> float:
         """How far from the reference ironstep may end."""
         return ALLOWANCE * max(distance for name, distance in self.off.items() if name != OURS)
@@ -113,9 +121,13 @@ class Outcome:
 
 
 def race(
-    case: Case, seed: int, epochs: int, on_epoch: Callable[[], object] = lambda: None
+    case: Case,
+    seed: int,
+    epochs: int,
+    on_epoch: Callable[[], object] = lambda: None,
+    deadline: float = math.inf,
 ) -> Outcome:
-    """Train all contestants of a case."""
+    """Train all contestants of a case; the deadline is a time of `perf_counter`."""
     train, validation, test = case.task.load()
     torch.manual_seed(seed)
     network = case.task.network()
@@ -129,7 +141,7 @@ def race(
     }
     order = [reference, *timed.values()]
     draw, batching = random.Random(seed), torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
+    for epoch in range(epochs):
         batches = list(_batches(train, case.task.batch_size, batching))
         draw.shuffle(order)
         for contestant in order:
@@ -137,7 +149,9 @@ def race(
         for contestant in timed.values():
             contestant.evaluate(validation, test)
         on_epoch()
-    warm_up = min(WARM_UP, epochs - 1)
+        if epoch + 1 >= LEAST_EPOCHS and perf_counter() > deadline:
+            break
+    warm_up = min(WARM_UP, len(reference.losses) - 1)
     dispatch = getattr(timed[OURS].optimizer, "last_dispatch", None)
     return Outcome(
         case=case,

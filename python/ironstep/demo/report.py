@@ -30,7 +30,7 @@ CRITERION = (
     "accuracy on the test part, after the epoch with the least validation loss."
 )
 TIMING = (
-    "Microseconds: the median over the epochs, after three of warm-up, of each epoch's median; the "
+    "Microseconds: the median over the epochs, after up to three of warm-up, of each epoch's median; the "
     "contestants take turns by epochs. Default: torch as people write it; best: the faster of that "
     "and torch's fast path (fused, or foreach where there is no fused one). ×: torch's time divided"
     " by ironstep's; its quartiles are over the epochs."
@@ -81,17 +81,17 @@ def show(outcomes: Sequence[Outcome], console: Console) -> None:
 
 
 def save(
-    outcomes: Sequence[Outcome], facts: Mapping[str, Any], folder: Path, *, quick: bool
+    outcomes: Sequence[Outcome], facts: Mapping[str, Any], remarks: Sequence[str], folder: Path
 ) -> list[Path]:
     """Write everything into the folder; the paths, the picture first."""
     paths = [folder / name for name in ("loss.png", "loss.svg", "results.md", "results.json")]
     figure = picture(outcomes)
     figure.savefig(paths[0], dpi=160)
     figure.savefig(paths[1])
-    paths[2].write_text(_markdown(outcomes, facts, quick), encoding="utf-8")
+    paths[2].write_text(_markdown(outcomes, facts, remarks), encoding="utf-8")
     content = {
-        "quick": quick,
         "facts": facts,
+        "remarks": remarks,
         "criterion": CRITERION,
         "timing": TIMING,
         "cases": [_as_json(outcome) for outcome in outcomes],
@@ -112,7 +112,7 @@ def picture(outcomes: Sequence[Outcome]) -> Figure:
         row, column = tasks.index(outcome.case.task.name), rules.index(outcome.case.rule.name)
         panel = panels[row, column]
         panel.set_visible(True)
-        epochs = range(1, len(outcome.losses[OURS]) + 1)
+        epochs = range(1, outcome.epochs + 1)
         panel.semilogy(epochs, outcome.losses[DEFAULT], label="torch.optim", **TORCH_LINE)
         panel.semilogy(epochs, outcome.losses[OURS], label="ironstep.optim", **OUR_LINE)
         ratio = outcome.step[_best(outcome.step)].median / outcome.step[OURS].median
@@ -174,12 +174,11 @@ def _best(timings: Mapping[str, Timing]) -> str:
     return min((name for name in timings if name != OURS), key=lambda n: timings[n].median)
 
 
-def _markdown(outcomes: Sequence[Outcome], facts: Mapping[str, Any], quick: bool) -> str:
+def _markdown(outcomes: Sequence[Outcome], facts: Mapping[str, Any], remarks: Sequence[str]) -> str:
     lines = ["# torch.optim and ironstep.optim: the same trainings", ""]
     lines += [f"- {name.replace('_', ' ')}: {value}" for name, value in facts.items()]
+    lines += [f"- **{remark}**" for remark in remarks]
     lines += ["", "![Training loss](loss.png)", ""]
-    if quick:
-        lines += ["**Quick run: too short for its times to mean anything.**", ""]
     for table in tables(outcomes):
         lines += [f"## {table.title}", ""]
         for cells in (table.header, ["---"] * len(table.header), *table.rows):

@@ -60,7 +60,7 @@ def from_torch(
     ours = _OURS.get(type(inner))
     if ours is None:
         names = ", ".join(sorted(f"torch.optim.{cls.__name__}" for cls in _OURS))
-        got = torch.typename(optimizer)
+        got = type(optimizer).__name__
         raise TypeError(f"optimizer: got {got}; one of {names} expected")
     calls = _calls(inner.__dict__.get("step"), type(inner).step)
     if "step" in inner.__dict__ and not calls:

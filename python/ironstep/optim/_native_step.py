@@ -2,7 +2,15 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    SupportsFloat,
+    SupportsIndex,
+    get_args,
+)
 
 import torch
 from torch.optim import optimizer as torch_optimizer
@@ -34,9 +42,14 @@ class Dispatch(NamedTuple):
 
 
 def check_run_options(backend: object, clip_grad_norm: float | None) -> None:
-    """Raise a ValueError if an option that is not part of the rule is wrong."""
+    """Raise a ValueError or TypeError if an option that is not part of the rule is wrong."""
     check_choice("backend", backend, get_args(Backend))
-    if clip_grad_norm is not None and not clip_grad_norm >= 0:
+    if clip_grad_norm is None:
+        return
+    if not isinstance(clip_grad_norm, (SupportsFloat, SupportsIndex)):
+        got = type(clip_grad_norm).__name__
+        raise TypeError(f"clip_grad_norm: got {got}; a number or None expected")
+    if not float(clip_grad_norm) >= 0:
         raise ValueError(f"clip_grad_norm: got {clip_grad_norm}; a norm >= 0 or None expected")
 
 
@@ -271,6 +284,7 @@ class NativeStep(torch.optim.Optimizer):
         for name, forms in self._own_options.items():
             for group in self.param_groups:
                 if group[name] != forms[0]:
+                    check_choice(name, group[name], forms)
                     return True
         return False
 

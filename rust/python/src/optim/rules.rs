@@ -1,7 +1,7 @@
 //! The names under which torch's param groups and states hold what each rule needs.
 
 use ironstep_kernels::optim::{Adagrad, Adam, Rmsprop, Sgd, UpdateRule};
-use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{ffi, intern};
@@ -75,9 +75,21 @@ fn number(value: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<f64, O
             let text = format!("{name} is a tensor that is not on the CPU");
             return Err(Refusal::Type(text).into());
         }
-        return Ok(value.call_method0(intern!(py, "item"))?.extract()?);
+        let item = value.call_method0(intern!(py, "item"));
+        return Ok(item
+            .and_then(|item| item.extract())
+            .map_err(|error| no_number(name, value, &error))?);
     }
-    Ok(value.extract()?)
+    Ok(value
+        .extract()
+        .map_err(|error| no_number(name, value, &error))?)
+}
+
+fn no_number(name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>, error: &PyErr) -> PyErr {
+    let got = value
+        .repr()
+        .map_or_else(|_| "?".into(), |text| text.to_string());
+    PyTypeError::new_err(format!("{name}: got {got}; a number expected ({error})"))
 }
 
 impl NamedRule for Sgd {
@@ -154,17 +166,20 @@ impl NamedRule for Adam {
 
     fn new(options: &Options) -> Result<Adam, Obstacle> {
         let py = options.0.py();
-        let betas = intern!(py, "betas");
-        let (beta1, beta2): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
-            options.value(betas)?.extract()?;
+        let name = intern!(py, "betas");
+        let betas = options.value(name)?;
+        let beta = |index: usize| match betas.get_item(index) {
+            Ok(beta) => number(&beta, name),
+            Err(error) => Err(no_number(name, &betas, &error).into()),
+        };
         let correct_first = match lookup(options.0, intern!(py, "bias_correction"))? {
             Some(form) => form.eq(intern!(py, "both"))?,
             None => true,
         };
         Ok(Adam {
             lr: options.number(intern!(py, "lr"))?,
-            beta1: number(&beta1, betas)?,
-            beta2: number(&beta2, betas)?,
+            beta1: beta(0)?,
+            beta2: beta(1)?,
             eps: options.number(intern!(py, "eps"))?,
             weight_decay: options.number(intern!(py, "weight_decay"))?,
             decoupled_weight_decay: options.flag(intern!(py, "decoupled_weight_decay"))?,
