@@ -41,7 +41,7 @@ class Dispatch(NamedTuple):
     """Those that torch updated."""
 
 
-def check_run_options(backend: object, clip_grad_norm: float | None) -> None:
+def check_run_options(backend: object, clip_grad_norm: object) -> None:
     """Raise a ValueError or TypeError if an option that is not part of the rule is wrong."""
     check_choice("backend", backend, get_args(Backend))
     if clip_grad_norm is None:
