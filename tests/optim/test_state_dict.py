@@ -299,7 +299,7 @@ def test_float32_checkpoints_load_into_low_precision_as_in_torch(name, dtype):
         run_on(optimizer, 1, seed=2)
         results.append(params)
     for p, q in zip(*results, strict=True):
-        assert_same(p, q, ulps=8, size=1.0)
+        assert_same(p, q, ulps=3, size=1.0)
 
 
 @each_config

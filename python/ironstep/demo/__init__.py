@@ -119,7 +119,7 @@ def _remarks(outcomes: list[Outcome], facts: dict[str, Any], quick: bool) -> Ite
     elif short := sum(outcome.epochs < outcome.case.task.epochs for outcome in outcomes):
         yield f"{short} trainings were cut short to end within a minute: the machine is busy or slow."
     if facts.get("load_before", 0) > 0.5:
-        yield "Others were computing on this machine before the start: the times are not to be trusted."
+        yield "Others were computing on this machine before the start: the times may suffer."
     if len(outcomes) < len(CASES):
         yield f"Stopped after {len(outcomes)} of {len(CASES)} trainings."
     for outcome in outcomes:

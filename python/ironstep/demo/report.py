@@ -30,10 +30,10 @@ CRITERION = (
     "accuracy on the test part, after the epoch with the least validation loss."
 )
 TIMING = (
-    "Microseconds: the median over the epochs, after up to three of warm-up, of each epoch's median; the "
-    "contestants take turns by epochs. Default: torch as people write it; best: the faster of that "
-    "and torch's fast path (fused, or foreach where there is no fused one). ×: torch's time divided"
-    " by ironstep's; its quartiles are over the epochs."
+    "Microseconds: the median over the epochs, after up to three of warm-up, of each epoch's "
+    "median; the contestants take turns by epochs. Default: torch as people write it; best: the "
+    "faster of that and torch's fast path (fused, or foreach where there is no fused one). ×: "
+    "torch's time divided by ironstep's; its quartiles are over the epochs."
 )
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; the width tells, too.
