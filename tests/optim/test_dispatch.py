@@ -821,3 +821,27 @@ def test_random_params_are_what_the_kernel_knows():
         p.grad = torch.zeros_like(p)
     optimizer.step()
     assert_native(optimizer, 6)
+
+
+def test_torchs_error_leaves_the_native_parameters_as_they_were():
+    """A loop that catches the error and skips the batch goes on as with torch."""
+    results = []
+    for cls in (subject("Adam"), reference("Adam")):
+        p, e = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+        p.grad, e.grad = torch.ones(3), torch.ones(3).to_sparse()
+        optimizer = cls([p, e])
+        with pytest.raises(RuntimeError, match="sparse"):
+            optimizer.step()
+        results.append(p.detach())
+    assert torch.equal(*results)
+
+
+@ours_only
+def test_the_norm_keeps_a_nan_of_the_other_side():
+    p, e = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    p.grad, e.grad = torch.full((3,), torch.inf), negative(3).fill_(torch.nan)
+    optimizer = subject("SGD")([p, e], lr=0.1, clip_grad_norm=1.0)
+    optimizer.step()
+    assert optimizer.last_dispatch.native == 1
+    assert optimizer.last_grad_norm.isnan()
+    assert p.isnan().all()

@@ -64,12 +64,13 @@ def test_groups_may_choose_their_form(name):
     forms = (False, True) if option == "eps_inside_sqrt" else ("both", "second")
     a, b = (nn.Parameter(torch.ones(3)) for _ in range(2))
     optimizer = subject(name)([{"params": [a]}, {"params": [b], option: forms[1]}], lr=0.1)
-    assert [group[option] for group in optimizer.param_groups] == list(forms)
+    chosen = [group.get(option, forms[0]) for group in optimizer.param_groups]
+    assert chosen == list(forms)
     a.grad = b.grad = torch.full((3,), 1e-3)
     optimizer.step()
     assert not torch.equal(a, b)
     optimizer.param_groups[1][option] = forms[0]
-    assert optimizer.param_groups[0][option] == forms[0]
+    assert optimizer.param_groups[0].get(option, forms[0]) == forms[0]
 
 
 @each_form

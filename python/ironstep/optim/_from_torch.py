@@ -53,10 +53,11 @@ def from_torch(
     """
     check_run_options(backend, clip_grad_norm)
     inner: Any = optimizer
-    while type(inner) not in _OURS and isinstance(
-        getattr(inner, "optimizer", None), torch.optim.Optimizer
-    ):
-        inner = inner.optimizer
+    seen = set()
+    while type(inner) not in _OURS and id(inner) not in seen:
+        seen.add(id(inner))
+        wrapped = getattr(inner, "optimizer", None)
+        inner = wrapped if isinstance(wrapped, torch.optim.Optimizer) else inner
     ours = _OURS.get(type(inner))
     if ours is None:
         names = ", ".join(sorted(f"torch.optim.{cls.__name__}" for cls in _OURS))

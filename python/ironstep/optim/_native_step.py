@@ -97,7 +97,11 @@ class NativeStep(torch.optim.Optimizer):
             cls.__signature__ = None  # type: ignore[attr-defined]  # a user's own, not ours
 
     def _set_own_options(self, own: dict[str, Any]) -> None:
-        """Give the options to every param group that lacks them, and to groups added later."""
+        """Give the options to every param group that lacks them, and to groups added later.
+
+        An option that has torch's form is left out: groups and state dict are torch's then.
+        """
+        own = {name: value for name, value in own.items() if value != self._own_options[name][0]}
         self.defaults.update(own)
         for group in self.param_groups:
             for name, value in own.items():
@@ -142,8 +146,7 @@ class NativeStep(torch.optim.Optimizer):
             or torch_optimizer._global_optimizer_post_hooks
             or torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
         )
-        # The step of a user's subclass is wrapped by torch, which has run the hooks already.
-        if observed and type(self).step is NativeStep.step:
+        if observed and not _runs_hooks(type(self).step):
             return _observed_step(self, *args, **kwargs)
         return self._step(*args, **kwargs)
 
@@ -176,35 +179,38 @@ class NativeStep(torch.optim.Optimizer):
         only_native = self.backend == "native" or self._has_own_form()
         groups, state, max_norm = self.param_groups, self.state, self.clip_grad_norm
         native, norm, elsewhere, fresh = stepper.step(
-            groups, state, max_norm=max_norm, all_or_none=only_native
+            groups, state, max_norm=max_norm, all_or_none=True
         )
         if not fresh and not elsewhere:
             return (native, elsewhere), norm
 
-        places: list[Place]
         if fresh:
             self._make_states(fresh)
         done = False
         try:
             if fresh:
                 native, norm, elsewhere, _ = stepper.step(
-                    groups, state, fresh=fresh, max_norm=max_norm, all_or_none=only_native
+                    groups, state, fresh=fresh, max_norm=max_norm, all_or_none=True
                 )
-            places = [(group, index) for group, index, _ in elsewhere]
-            if places and only_native:
-                raise RuntimeError(self._not_native(*elsewhere[0]))
-            if places and max_norm is not None:
-                norm_elsewhere = float(torch.nn.utils.get_total_norm(self._grads(places)))
-                native, norm, elsewhere, _ = stepper.step(
+            if elsewhere:
+                if only_native:
+                    raise RuntimeError(self._not_native(*elsewhere[0]))
+                places = [(group, index) for group, index, _ in elsewhere]
+                # Their states made here were made for nothing: torch makes its own.
+                self._drop_states(sorted(set(fresh).intersection(places)))
+                norm_elsewhere = None
+                if max_norm is not None:
+                    norm_elsewhere = float(torch.nn.utils.get_total_norm(self._grads(places)))
+                    norm = _native.total_norm(norm, norm_elsewhere)
+                # First, for torch may raise: then nothing has been changed here.
+                self._in_torch(places, norm)
+                native, norm, _, _ = stepper.step(
                     groups, state, fresh=fresh, max_norm=max_norm, norm_elsewhere=norm_elsewhere
                 )
             done = True
         finally:
-            # Made for nothing: torch makes its own.
-            handed_over = {(group, index) for group, index, _ in elsewhere}
-            self._drop_states([place for place in fresh if not done or place in handed_over])
-        if places:
-            self._in_torch(places, norm)
+            if not done:
+                self._drop_states(fresh)
         return (native, elsewhere), norm
 
     def _all_in_torch(self) -> tuple[tuple[int, Sequence[tuple[int, int, str]]], float | None]:
@@ -283,8 +289,9 @@ class NativeStep(torch.optim.Optimizer):
     def _has_own_form(self) -> bool:
         for name, forms in self._own_options.items():
             for group in self.param_groups:
-                if group[name] != forms[0]:
-                    check_choice(name, group[name], forms)
+                form = group.get(name, forms[0])
+                if form != forms[0]:
+                    check_choice(name, form, forms)
                     return True
         return False
 
@@ -297,6 +304,17 @@ class NativeStep(torch.optim.Optimizer):
 
 
 _observed_step = torch.optim.Optimizer.profile_hook_step(NativeStep._step)
+
+
+def _runs_hooks(step: Callable[..., Any]) -> bool:
+    """Whether a class's step is inside torch's wrapper: that of a user's subclass mostly is."""
+    while step is not NativeStep.step:
+        if step.__code__ is _observed_step.__code__:
+            return True
+        if not hasattr(step, "__wrapped__"):
+            break
+        step = step.__wrapped__
+    return False
 
 
 def _unhooked_step(torch_class: type[torch.optim.Optimizer]) -> Callable[..., Any]:

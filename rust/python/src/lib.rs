@@ -15,7 +15,7 @@ mod _native {
     #[pymodule_export]
     use super::config::{get_num_threads, instruction_set, memory_path, set_num_threads};
     #[pymodule_export]
-    use super::optim::{Stepper, clip_coefficient, update};
+    use super::optim::{Stepper, clip_coefficient, total_norm, update};
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");

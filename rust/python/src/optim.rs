@@ -108,6 +108,16 @@ pub fn clip_coefficient(norm: f64, max_norm: f64) -> f64 {
     optim::clip_coefficient(norm, max_norm)
 }
 
+/// The norm of what has these two norms; NaN if either is, as in torch.
+#[pyfunction]
+pub fn total_norm(norm: f64, other: f64) -> f64 {
+    if norm.is_nan() || other.is_nan() {
+        f64::NAN
+    } else {
+        norm.hypot(other)
+    }
+}
+
 /// What was asked for, or else as many as torch would use and the machine has.
 pub fn num_threads(py: Python<'_>) -> PyResult<usize> {
     if let Some(requested) = pool::requested_threads() {

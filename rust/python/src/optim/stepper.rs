@@ -14,7 +14,7 @@ use pyo3::types::{PyDict, PyList, PyString};
 use pyo3::{ffi, intern};
 
 use super::rules::{NamedRule, Options, unknown_rule, with_rule};
-use super::{Job, agree};
+use super::{Job, agree, total_norm};
 use crate::error::{Obstacle, Refusal};
 use crate::tensor::{Arena, Torch, lookup};
 
@@ -47,8 +47,8 @@ impl Stepper {
 
     /// Updates every parameter that is ours.
     ///
-    /// If some have no state yet, nothing is done. If some are torch's, nothing is done either with
-    /// `all_or_none`, nor with `max_norm` until the norm of their gradients is given.
+    /// If some have no state yet, nothing is done. With `all_or_none` nothing is done either if some
+    /// are torch's, but the norm of ours is found.
     #[pyo3(signature = (groups, state, *, fresh=vec![], max_norm=None, norm_elsewhere=None, all_or_none=false))]
     fn step<'py>(
         &self,
@@ -96,21 +96,15 @@ fn step<R: NamedRule>(call: &Call, search: &mut Search) -> PyResult<Outcome> {
     if !walk.missing.is_empty() {
         return Ok((0, None, vec![], walk.missing));
     }
-    if call.all_or_none && !walk.elsewhere.is_empty() {
-        return Ok((0, None, walk.elsewhere, vec![]));
-    }
     let mut grad_scale = 1.0;
     let mut norm = None;
     if let Some(max_norm) = call.max_norm {
-        let total = walk
-            .job
-            .grad_norm(py)?
-            .hypot(call.norm_elsewhere.unwrap_or(0.0));
+        let total = total_norm(walk.job.grad_norm(py)?, call.norm_elsewhere.unwrap_or(0.0));
         grad_scale = clip_coefficient(total, max_norm);
         norm = Some(total);
-        if call.norm_elsewhere.is_none() && !walk.elsewhere.is_empty() {
-            return Ok((0, norm, walk.elsewhere, vec![]));
-        }
+    }
+    if call.all_or_none && !walk.elsewhere.is_empty() {
+        return Ok((0, norm, walk.elsewhere, vec![]));
     }
     if walk.written.is_empty() {
         return Ok((0, norm, walk.elsewhere, vec![]));
