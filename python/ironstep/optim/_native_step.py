@@ -199,7 +199,7 @@ class NativeStep(torch.optim.Optimizer):
                 # Their states made here were made for nothing: torch makes its own.
                 self._drop_states(sorted(set(fresh).intersection(places)))
                 norm_elsewhere = None
-                if max_norm is not None:
+                if norm is not None:
                     norm_elsewhere = float(torch.nn.utils.get_total_norm(self._grads(places)))
                     norm = _native.total_norm(norm, norm_elsewhere)
                 # First, for torch may raise: then nothing has been changed here.
@@ -309,7 +309,7 @@ _observed_step = torch.optim.Optimizer.profile_hook_step(NativeStep._step)
 def _runs_hooks(step: Callable[..., Any]) -> bool:
     """Whether a class's step is inside torch's wrapper: that of a user's subclass mostly is."""
     while step is not NativeStep.step:
-        if step.__code__ is _observed_step.__code__:
+        if getattr(step, "__code__", None) is _observed_step.__code__:
             return True
         if not hasattr(step, "__wrapped__"):
             break
