@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, final
 
 __version__: Final[str]
@@ -30,8 +30,8 @@ class Stepper:
     def __new__(cls, rule: str) -> Stepper: ...
     def step(
         self,
-        groups: list[dict[str, Any]],
-        state: dict[Any, Any],
+        groups: Iterable[Mapping[str, Any]],
+        state: Mapping[Any, Any],
         *,
         fresh: Sequence[tuple[int, int]] | None = None,
         max_norm: float | None = None,

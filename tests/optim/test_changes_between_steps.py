@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections import UserDict
 
 import pytest
 import torch
@@ -139,6 +140,24 @@ def test_states_in_a_plain_dictionary(name):
         optimizer.state = dict(optimizer.state)
     pair.step()
     pair.check()
+
+
+@each_name
+def test_groups_and_states_in_other_containers(name):
+    """torch asks for no more than a sequence of mappings."""
+    pair = Pair(name, **FULL[name])
+    pair.step()
+    for optimizer, params in both(pair):
+        for param in params[:2]:
+            optimizer.state[param] = UserDict(optimizer.state[param])
+        optimizer.state = UserDict(optimizer.state)
+        groups = [UserDict(group, params=tuple(group["params"])) for group in optimizer.param_groups]
+        optimizer.param_groups = tuple(groups)
+    for _ in range(2):
+        pair.step()
+        assert_native(pair.ours, len(pair.params))
+    for mine, theirs in zip(pair.params, pair.torch_params, strict=True):
+        assert_same(mine, theirs, size=1.0)
 
 
 @each_name

@@ -87,6 +87,19 @@ def test_a_clip_grad_norm_that_is_no_number_is_refused_by_name(bound):
 
 
 @ours_only
+@pytest.mark.parametrize(
+    ("key", "value"), [("backend", "fast"), ("clip_grad_norm", -1.0), ("clip_grad_norm", "1")]
+)
+@each_name
+def test_our_options_are_checked_when_they_are_set_later_too(name, key, value):
+    optimizer, params, before = changed(name, "lr", 0.1)
+    setattr(optimizer, key, value)
+    with pytest.raises((TypeError, ValueError), match=f"{key}: got"):
+        optimizer.step()
+    assert all(map(torch.equal, params, before))
+
+
+@ours_only
 @pytest.mark.parametrize("name", NAMES)
 def test_our_options_are_keyword_only(name):
     count = {"SGD": 6, "Adagrad": 7, "RMSprop": 11, "Adam": 6, "AdamW": 6}[name]
@@ -117,6 +130,7 @@ GROUP_ERRORS = [
     ("Adam", "betas", 0.9),
     ("Adam", "betas", ("a", "b")),
     ("Adam", "betas", (0.9,)),
+    ("Adam", "betas", (0.9, 0.99, 0.999)),
     ("Adam", "eps", None),
     ("AdamW", "lr", torch.ones(3)),
     ("AdamW", "weight_decay", None),

@@ -256,3 +256,75 @@ def test_other_optimizers_of_torch_keep_their_own_step(name):
     assert "ironstep" not in type(other).step.__module__
     other.step()
     assert not hasattr(other, "last_dispatch")
+
+
+def wrapped_by_hand(optimizer):
+    """As users do it: a function around the bound method. It knows itself, and an empty cell."""
+    original = optimizer.step
+    gone = None
+
+    def step(*args, **kwargs):
+        step.gone = gone if args else None
+        return original(*args, **kwargs)
+
+    del gone
+    optimizer.step = step
+
+
+def replaced_by_itself(optimizer):
+    optimizer.step = optimizer.step
+
+
+@pytest.mark.parametrize("wrap", [wrapped_by_hand, replaced_by_itself])
+@each_name
+def test_a_step_wrapped_on_the_instance_leads_to_ours(name, wrap):
+    optimizer = reference(name)(random_params(), **FULL[name])
+    wrap(optimizer)
+    from_torch(optimizer)
+    for p in optimizer.param_groups[0]["params"]:
+        p.grad = randn(*p.shape)
+    optimizer.step()
+    assert_native(optimizer, 6)
+
+
+@each_name
+def test_a_step_that_calls_something_else_is_refused(name):
+    optimizer = reference(name)(random_params(), **FULL[name])
+    optimizer.step = lambda closure=None: None
+    with pytest.raises(TypeError, match="its step was replaced"):
+        from_torch(optimizer)
+    assert type(optimizer) is reference(name)
+
+
+class Patching(Wrapper):
+    """As accelerate's with a GradScaler: keeps the step, and puts its own around it for a while."""
+
+    def __init__(self, optimizer):
+        super().__init__(optimizer)
+        self.original = method = optimizer.step
+        self.calls = 0
+
+        def patched(*args, **kwargs):
+            self.calls += 1
+            return method(*args, **kwargs)
+
+        self.patched = patched
+
+    def step(self, closure=None):
+        self.optimizer.step = self.patched
+        result = self.optimizer.step(closure)
+        self.optimizer.step = self.original
+        return result
+
+
+@each_name
+def test_a_wrapper_that_keeps_the_step_leads_to_ours(name):
+    inner = reference(name)(random_params(), **FULL[name])
+    wrapper = from_torch(Patching(inner))
+    for step in (wrapper.step, inner.step):
+        for p in inner.param_groups[0]["params"]:
+            p.grad = randn(*p.shape)
+        inner._last = None
+        step()
+        assert_native(inner, 6)
+    assert wrapper.calls == 1

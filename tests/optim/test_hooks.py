@@ -261,6 +261,17 @@ def test_a_subclass_that_only_adds_methods_is_as_ours(name):
 
 
 @each_name
+def test_a_subclass_may_pass_init_group_on(name):
+    class Passing(subject(name)):
+        def _init_group(self, *args, **kwargs):
+            return super()._init_group(*args, **kwargs)
+
+    optimizer = Passing(with_grads(), **FULL[name])
+    optimizer.step()
+    assert_native(optimizer, 2)
+
+
+@each_name
 def test_a_subclass_may_change_gradients_in_its_step(name):
     def centralised(cls):
         class Centralised(cls):

@@ -74,6 +74,15 @@ def test_step_is_a_python_method(name):
 
 
 @each_name
+def test_step_has_torchs_signature(name):
+    signatures = [
+        inspect.signature(make(random_params()).step) for make in (subject(name), reference(name))
+    ]
+    names = [list(signature.parameters) for signature in signatures]
+    assert names == [["closure"], ["closure"]]
+
+
+@each_name
 def test_nothing_happens_without_gradients(name):
     params = random_params()
     before = [p.detach().clone() for p in params]

@@ -1,5 +1,6 @@
 """Turn an optimizer that somebody else made into ours."""
 
+from types import MethodType
 from typing import Any, TypeVar
 
 import torch
@@ -52,10 +53,10 @@ def from_torch(
     <class 'ironstep.optim.adam.Adam'>
     """
     check_run_options(backend, clip_grad_norm)
+    wrappers: list[Any] = []
     inner: Any = optimizer
-    seen = set()
-    while type(inner) not in _OURS and id(inner) not in seen:
-        seen.add(id(inner))
+    while type(inner) not in _OURS and not any(inner is wrapper for wrapper in wrappers):
+        wrappers.append(inner)
         wrapped = getattr(inner, "optimizer", None)
         inner = wrapped if isinstance(wrapped, torch.optim.Optimizer) else inner
     ours = _OURS.get(type(inner))
@@ -63,24 +64,56 @@ def from_torch(
         names = ", ".join(sorted(f"torch.optim.{cls.__name__}" for cls in _OURS))
         got = type(optimizer).__name__
         raise TypeError(f"optimizer: got {got}; one of {names} expected")
-    calls = _calls(inner.__dict__.get("step"), type(inner).step)
-    if "step" in inner.__dict__ and not calls:
+    calls = _Calls(inner)
+    if "step" in inner.__dict__ and not calls.find(inner, "step"):
         raise TypeError("optimizer: its step was replaced by a function that does not call torch's")
+    for wrapper in wrappers:
+        for name in getattr(wrapper, "__dict__", ()):
+            calls.find(wrapper, name)
     inner.__class__ = ours
-    for cell in calls:
-        cell.cell_contents = NativeStep.step
+    calls.redirect()
     inner.backend = backend
     inner.clip_grad_norm = clip_grad_norm
     inner._set_own_options({name: forms[0] for name, forms in ours._own_options.items()})
     return optimizer
 
 
-def _calls(function: Any, step: Any) -> list[Any]:
-    """The cells through which a wrapper (a scheduler leaves one on the instance) calls `step`."""
-    found = []
-    for cell in getattr(function, "__closure__", None) or ():
-        if cell.cell_contents is step:
-            found.append(cell)
-        elif callable(cell.cell_contents):
-            found += _calls(cell.cell_contents, step)
-    return found
+class _Calls:
+    """Where others hold the step of an optimizer.
+
+    A scheduler puts a function around it on the instance; accelerate's wrapper keeps such functions
+    as attributes of its own.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.step = type(optimizer).step
+        self.seen: set[int] = set()
+        self.places: list[tuple[Any, str]] = []
+
+    def find(self, holder: Any, name: str) -> bool:
+        """Note the attribute, or the cells behind the function there, that hold the step."""
+        try:
+            value = getattr(holder, name)
+        except (AttributeError, ValueError):  # an empty cell
+            return False
+        if self._is_step(value):
+            self.places.append((holder, name))
+            return True
+        if not callable(value) or id(value) in self.seen:
+            return False
+        self.seen.add(id(value))
+        cells = getattr(value, "__closure__", None) or ()
+        return any([self.find(cell, "cell_contents") for cell in cells])
+
+    def redirect(self) -> None:
+        """Put our step in all these places."""
+        for holder, name in self.places:
+            bound = hasattr(getattr(holder, name), "__self__")
+            step = NativeStep.step
+            setattr(holder, name, MethodType(step, self.optimizer) if bound else step)
+
+    def _is_step(self, value: Any) -> bool:
+        if isinstance(value, MethodType):
+            return value.__func__ is self.step and value.__self__ is self.optimizer
+        return value is self.step

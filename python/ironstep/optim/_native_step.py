@@ -18,6 +18,7 @@ from torch.optim import optimizer as torch_optimizer
 from ironstep import _native
 
 Backend = Literal["auto", "native", "torch"]
+_BACKENDS = get_args(Backend)
 Place = tuple[int, int]
 """A parameter: the index of its group, and its own index there."""
 
@@ -43,7 +44,7 @@ class Dispatch(NamedTuple):
 
 def check_run_options(backend: object, clip_grad_norm: object) -> None:
     """Raise a ValueError or TypeError if an option that is not part of the rule is wrong."""
-    check_choice("backend", backend, get_args(Backend))
+    check_choice("backend", backend, _BACKENDS)
     if clip_grad_norm is None:
         return
     if not isinstance(clip_grad_norm, (SupportsFloat, SupportsIndex)):
@@ -155,6 +156,9 @@ class NativeStep(torch.optim.Optimizer):
     step.hooked = True  # type: ignore[attr-defined]
 
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+        # Both are plain attributes, and may be set to anything.
+        if self.clip_grad_norm is not None or self.backend not in _BACKENDS:
+            check_run_options(self.backend, self.clip_grad_norm)
         if torch.compiler.is_dynamo_compiling() and self._is_torchs_own():
             return _unhooked_step(self._torch_class)(self, closure)
         loss = None
@@ -231,7 +235,7 @@ class NativeStep(torch.optim.Optimizer):
 
     def _in_torch(self, places: Sequence[Place], norm: float | None) -> None:
         """Let torch's own step update these parameters, with gradients clipped by `norm`."""
-        groups = [group | {"params": []} for group in self.param_groups]
+        groups: list[dict[str, Any]] = [{**group, "params": []} for group in self.param_groups]
         for group, index in places:
             groups[group]["params"].append(self.param_groups[group]["params"][index])
         # An optimizer of torch's class that shares our state and has only these parameters.
@@ -269,11 +273,13 @@ class NativeStep(torch.optim.Optimizer):
 
     def _make_states(self, places: Sequence[Place]) -> None:
         """Make the states that these parameters lack, as torch makes them."""
-        n_lists = len(inspect.signature(self._init_group).parameters) - 1  # type: ignore[attr-defined]
+        # Counted in torch's class: a subclass may take any arguments and pass them on.
+        init_group = self._torch_class._init_group  # type: ignore[attr-defined]
+        n_lists = len(inspect.signature(init_group).parameters) - len(("self", "group"))
         for group, index in places:
             params = [self.param_groups[group]["params"][index]]
             lists: list[list[Any]] = [[] for _ in range(n_lists)]
-            self._init_group(self.param_groups[group] | {"params": params}, *lists)  # type: ignore[attr-defined]
+            self._init_group({**self.param_groups[group], "params": params}, *lists)  # type: ignore[attr-defined]
 
     def _drop_states(self, places: Sequence[Place]) -> None:
         for group, index in places:
@@ -303,6 +309,7 @@ class NativeStep(torch.optim.Optimizer):
         return f"{place} is not for the native step ({reason}), and torch has no option {own}"
 
 
+NativeStep.step.__signature__ = inspect.signature(NativeStep._step)  # type: ignore[attr-defined]
 _observed_step = torch.optim.Optimizer.profile_hook_step(NativeStep._step)
 
 

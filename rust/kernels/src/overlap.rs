@@ -18,12 +18,12 @@ pub struct Extent {
     gaps: Option<Box<Gaps>>,
 }
 
+/// Runs of bytes that begin at the first address and at each sum of multiples of the steps.
 #[derive(Clone, Debug)]
 struct Gaps {
-    origin: usize,
     width: usize,
-    /// Size and step in bytes, of the dimensions that lead to other addresses.
-    dims: Vec<(usize, isize)>,
+    /// Size and step in bytes, of the dimensions that lead to other addresses; ascending steps.
+    dims: Vec<(usize, usize)>,
     /// Whether some dimension leads to the same address again.
     repeats: bool,
 }
@@ -31,44 +31,50 @@ struct Gaps {
 impl Extent {
     /// The extent of `view`, which the job writes or only reads.
     pub fn new(view: &View, written: bool) -> Extent {
-        let width = view.dtype.size();
-        let origin = view.data.addr();
+        let mut width = view.dtype.size();
+        let mut first = view.data.addr();
         if view.is_contiguous() || view.is_empty() {
             return Extent {
-                first: origin,
-                end: origin + view.len() * width,
+                first,
+                end: first + view.len() * width,
                 written,
                 gaps: None,
             };
         }
-        let dims = view.shape.iter().zip(view.strides);
-        let dims = dims.map(|(&size, &stride)| (size as usize, stride as isize * width as isize));
-        let dims: Vec<_> = dims.filter(|&(size, _)| size > 1).collect();
-        let moving: Vec<_> = dims
-            .iter()
-            .copied()
-            .filter(|&(_, step)| step != 0)
-            .collect();
-        let gaps = Gaps {
-            origin,
-            width,
-            repeats: moving.len() < dims.len(),
-            dims: moving,
-        };
-        let (mut low, mut high) = (0, 0);
-        for &(size, step) in &gaps.dims {
-            let reach = (size - 1) as isize * step;
-            if reach < 0 {
-                low += reach
+        let mut repeats = false;
+        let mut dims = Vec::with_capacity(view.shape.len());
+        for (&size, &stride) in view.shape.iter().zip(view.strides) {
+            let (size, step) = (size as usize, stride as isize * width as isize);
+            if size < 2 {
+                continue;
+            }
+            if step < 0 {
+                first = first.wrapping_add_signed(step * (size - 1) as isize);
+            }
+            if step == 0 {
+                repeats = true;
             } else {
-                high += reach
+                dims.push((size, step.unsigned_abs()));
             }
         }
+        dims.sort_unstable_by_key(|&(_, step)| step);
+        let adjoining = dims.iter().take_while(|&&(size, step)| {
+            let adjoins = step == width;
+            width *= if adjoins { size } else { 1 };
+            adjoins
+        });
+        let merged = adjoining.count();
+        dims.drain(..merged);
+        let reach: usize = dims.iter().map(|&(size, step)| (size - 1) * step).sum();
         Extent {
-            first: origin.wrapping_add_signed(low),
-            end: origin.wrapping_add_signed(high) + width,
+            first,
+            end: first + reach + width,
             written,
-            gaps: Some(Box::new(gaps)),
+            gaps: Some(Box::new(Gaps {
+                width,
+                dims,
+                repeats,
+            })),
         }
     }
 
@@ -81,12 +87,10 @@ impl Extent {
         if gaps.repeats {
             return true;
         }
-        let mut dims = gaps.dims.clone();
-        dims.sort_unstable_by_key(|&(_, step)| step.unsigned_abs());
         let mut reach = gaps.width - 1;
-        dims.iter().any(|&(size, step)| {
-            let folds = step.unsigned_abs() <= reach;
-            reach += step.unsigned_abs() * (size - 1);
+        gaps.dims.iter().any(|&(size, step)| {
+            let folds = step <= reach;
+            reach += step * (size - 1);
             folds
         })
     }
@@ -97,46 +101,42 @@ impl Extent {
         if !(self.written || other.written) || self.first >= other.end || other.first >= self.end {
             return false;
         }
-        let parts = |extent: &Extent| match &extent.gaps {
-            Some(gaps) => (gaps.origin, gaps.width),
-            None => (extent.first, extent.end - extent.first),
+        let width = |extent: &Extent| match &extent.gaps {
+            Some(gaps) => gaps.width,
+            None => extent.end - extent.first,
         };
         let steps = |extent: &Extent| -> Vec<usize> {
-            extent
-                .gaps
-                .iter()
-                .flat_map(|gaps| gaps.dims.iter().map(|&(_, step)| step.unsigned_abs()))
-                .collect()
+            let dims = extent.gaps.iter().flat_map(|gaps| &gaps.dims);
+            dims.map(|&(_, step)| step).collect()
         };
         let divisor = steps(self)
             .into_iter()
             .chain(steps(other))
             .fold(0, greatest_common_divisor);
-        let ((origin, width), (other_origin, other_width)) = (parts(self), parts(other));
         if divisor == 0 {
             return true;
         }
-        let offset =
-            (other_origin as isize - origin as isize).rem_euclid(divisor as isize) as usize;
-        offset < width || offset + other_width > divisor
+        let offset = (other.first as isize - self.first as isize).rem_euclid(divisor as isize);
+        let offset = offset as usize;
+        offset < width(self) || offset + width(other) > divisor
     }
 
-    /// Calls `f` with the addresses of each element.
+    /// Calls `f` with the addresses of each run of bytes.
     fn for_each(&self, mut f: impl FnMut(Range<usize>)) {
         let Some(gaps) = &self.gaps else {
             return f(self.first..self.end);
         };
         let mut index = vec![0; gaps.dims.len()];
-        let mut address = gaps.origin;
-        'elements: loop {
+        let mut address = self.first;
+        'runs: loop {
             f(address..address + gaps.width);
-            for (index, &(size, step)) in index.iter_mut().zip(&gaps.dims).rev() {
+            for (index, &(size, step)) in index.iter_mut().zip(&gaps.dims) {
                 if *index + 1 < size {
                     *index += 1;
-                    address = address.wrapping_add_signed(step);
-                    continue 'elements;
+                    address += step;
+                    continue 'runs;
                 }
-                address = address.wrapping_add_signed(-step * *index as isize);
+                address -= step * *index;
                 *index = 0;
             }
             return;

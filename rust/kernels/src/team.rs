@@ -44,11 +44,6 @@ pub fn set(team: Option<ParallelFor>) {
     TEAM.store(team, Ordering::Release);
 }
 
-/// Whether there is a team.
-pub fn is_set() -> bool {
-    !TEAM.load(Ordering::Acquire).is_null()
-}
-
 /// The team, unless there is none or it is left alone.
 pub(crate) fn ready() -> Option<Team> {
     let team = TEAM.load(Ordering::Acquire);

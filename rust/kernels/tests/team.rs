@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use ironstep_kernels::pool::run;
-use ironstep_kernels::team::{ParallelFor, is_set, set};
+use ironstep_kernels::team::{ParallelFor, set};
 
 type Body = unsafe extern "C" fn(i64, i64, *mut c_void);
 
@@ -181,11 +181,9 @@ fn a_team_that_keeps_the_caller_waiting_is_left_alone_for_a_while_and_then_asked
 
 #[test]
 fn without_a_team_the_own_pool_helps() {
-    {
-        let _set = with(as_asked);
-        assert!(is_set());
-    }
+    drop(with(as_asked));
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    assert!(!is_set());
+    let before = ASKED.load(Ordering::SeqCst);
     assert_every_tile_runs_once(3, 100, "own pool");
+    assert_eq!(ASKED.load(Ordering::SeqCst), before);
 }

@@ -85,11 +85,18 @@ fn number(value: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> Result<f64, O
         .map_err(|error| no_number(name, value, &error))?)
 }
 
+/// A TypeError, or the ValueError that Python raised, that names the option.
 fn no_number(name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>, error: &PyErr) -> PyErr {
+    let py = name.py();
     let got = value
         .repr()
         .map_or_else(|_| "?".into(), |text| text.to_string());
-    PyTypeError::new_err(format!("{name}: got {got}; a number expected ({error})"))
+    let text = format!("{name}: got {got}; a number expected ({error})");
+    if error.is_instance_of::<PyValueError>(py) {
+        PyValueError::new_err(text)
+    } else {
+        PyTypeError::new_err(text)
+    }
 }
 
 impl NamedRule for Sgd {
@@ -168,10 +175,11 @@ impl NamedRule for Adam {
         let py = options.0.py();
         let name = intern!(py, "betas");
         let betas = options.value(name)?;
-        let beta = |index: usize| match betas.get_item(index) {
-            Ok(beta) => number(&beta, name),
-            Err(error) => Err(no_number(name, &betas, &error).into()),
-        };
+        let of_betas = |error| no_number(name, &betas, &error);
+        if betas.len().map_err(of_betas)? != 2 {
+            return Err(of_betas(PyValueError::new_err("two expected")).into());
+        }
+        let beta = |index: usize| number(&betas.get_item(index).map_err(of_betas)?, name);
         let correct_first = match lookup(options.0, intern!(py, "bias_correction"))? {
             Some(form) => form.eq(intern!(py, "both"))?,
             None => true,

@@ -10,7 +10,7 @@ use ironstep_kernels::optim::{Prepared, clip_coefficient};
 use ironstep_kernels::overlap::{Extent, Search};
 use ironstep_kernels::work::{MAX_OPERANDS, Tensor, View};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyList, PyMapping, PyString};
 use pyo3::{ffi, intern};
 
 use super::rules::{NamedRule, Options, unknown_rule, with_rule};
@@ -52,8 +52,8 @@ impl Stepper {
     #[pyo3(signature = (groups, state, *, fresh=vec![], max_norm=None, norm_elsewhere=None, all_or_none=false))]
     fn step<'py>(
         &self,
-        groups: &Bound<'py, PyList>,
-        state: &Bound<'py, PyDict>,
+        groups: &Bound<'py, PyAny>,
+        state: &Bound<'py, PyAny>,
         fresh: Vec<Place>,
         max_norm: Option<f64>,
         norm_elsewhere: Option<f64>,
@@ -65,7 +65,7 @@ impl Stepper {
         let search = guard.as_deref_mut().unwrap_or(&mut new_search);
         let call = Call {
             groups,
-            state,
+            state: &as_dict(state)?,
             fresh: &fresh,
             max_norm,
             norm_elsewhere,
@@ -76,7 +76,7 @@ impl Stepper {
 }
 
 struct Call<'a, 'py> {
-    groups: &'a Bound<'py, PyList>,
+    groups: &'a Bound<'py, PyAny>,
     state: &'a Bound<'py, PyDict>,
     /// Parameters whose states hold nothing yet, ascending.
     fresh: &'a [Place],
@@ -161,15 +161,16 @@ impl<'py, R: NamedRule> Walk<'py, R> {
         };
         let watched = torch.is_watched(py)?;
         let mut states = States::new(call.state);
-        for (g, group) in call.groups.iter().enumerate() {
-            let group = group.cast::<PyDict>()?;
+        for (g, group) in call.groups.try_iter()?.enumerate() {
+            let group = &as_dict(&group?)?;
             let params = Options(group).value(intern!(py, "params"))?;
             let mut group = if watched {
                 Err(Refusal::Type("a dispatch mode is active".into()))
             } else {
                 read_group::<R>(group)?
             };
-            for (i, param) in params.cast::<PyList>()?.iter().enumerate() {
+            for (i, param) in params.try_iter()?.enumerate() {
+                let param = param?;
                 let state = states.of(&param)?;
                 let grad = param.getattr(intern!(py, "grad"))?;
                 if grad.is_none() {
@@ -222,11 +223,8 @@ impl<'py, R: NamedRule> Walk<'py, R> {
         push(of_grad);
 
         let fresh = call.fresh.binary_search(&place).is_ok();
-        let state = state
-            .as_ref()
-            .map(|state| state.cast::<PyDict>())
-            .transpose()
-            .map_err(PyErr::from)?;
+        let state = state.as_ref().map(as_dict).transpose()?;
+        let state = state.as_ref();
         let mut objects = Vec::with_capacity(group.keys.len());
         for key in &group.keys {
             let value = match state {
@@ -333,6 +331,16 @@ fn read_group<'a, R: NamedRule>(
         keys,
         prepared: None,
     }))
+}
+
+/// The dictionary itself, or what any other mapping holds.
+fn as_dict<'py>(mapping: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    if let Ok(dict) = mapping.cast::<PyDict>() {
+        return Ok(dict.clone());
+    }
+    let dict = PyDict::new(mapping.py());
+    dict.update(mapping.cast::<PyMapping>()?)?;
+    Ok(dict)
 }
 
 /// A parameter's count of steps: one number in memory.
