@@ -55,6 +55,45 @@ each_config = pytest.mark.parametrize(("name", "kwargs"), CONFIGS.values(), ids=
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda t: str(t).removeprefix("torch."))
 
 
+def where_torch_can(action, reason):
+    """A mark: only with a torch whose own class gets through; older ones raise."""
+    try:
+        action()
+    except (KeyError, NotImplementedError, RuntimeError, TypeError):
+        return pytest.mark.skipif(True, reason=f"this torch cannot either: {reason}")
+    return pytest.mark.skipif(False, reason=reason)
+
+
+def _step_of_torch(name, change=lambda optimizer: None, **kwargs):
+    param = nn.Parameter(torch.ones(2))
+    param.grad = torch.ones(2)
+    optimizer = getattr(torch.optim, name)([param], foreach=False, **kwargs)
+    change(optimizer)
+    optimizer.step()
+
+
+adagrad_makes_states = where_torch_can(
+    lambda: _step_of_torch("Adagrad", lambda optimizer: optimizer.state.clear()),
+    "Adagrad makes its states in the constructor alone",
+)
+sparse_norms = where_torch_can(
+    lambda: torch.linalg.vector_norm(torch.ones(2).to_sparse()), "no norm of a sparse tensor"
+)
+shaped_numbers = where_torch_can(
+    lambda: (
+        _step_of_torch("SGD", lr=torch.ones(1)),
+        _step_of_torch("Adam", lr=torch.tensor(0.1), betas=(torch.ones(1, 1) / 2,) * 2),
+    ),
+    "lr and betas are numbers or tensors of no dimension",
+)
+
+
+each_name_with_late_states = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=adagrad_makes_states) if n == "Adagrad" else n for n in NAMES],
+)
+
+
 def subject(name):
     return getattr(SUBJECT, name)
 

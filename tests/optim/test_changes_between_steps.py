@@ -15,6 +15,7 @@ from optim.cases import (
     assert_same,
     each_config,
     each_name,
+    each_name_with_late_states,
     ours_only,
     randn,
     reference,
@@ -91,7 +92,7 @@ def test_step_after_states_were_replaced(name):
     pair.check(ulps=8)
 
 
-@each_name
+@each_name_with_late_states
 def test_step_after_the_state_was_cleared(name):
     """As after torch.optim's own recipe for restarting: states are made anew."""
     pair = Pair(name, **FULL[name])
@@ -104,7 +105,7 @@ def test_step_after_the_state_was_cleared(name):
     pair.check()
 
 
-@each_name
+@each_name_with_late_states
 def test_step_after_one_parameters_state_was_dropped(name):
     pair = Pair(name, **FULL[name])
     for _ in range(2):
@@ -174,7 +175,7 @@ def test_states_of_nobody_and_keys_of_others_do_no_harm(name):
     assert_same(pair.params[0], pair.torch_params[0], size=1.0)
 
 
-@each_name
+@each_name_with_late_states
 def test_parameters_exchanged_in_the_group(name):
     """`group["params"]` is a list that users edit: frozen layers leave, others come."""
     pair = Pair(name, **FULL[name])
@@ -307,7 +308,7 @@ def test_adagrad_shares_its_sums():
     assert optimizer.state[optimizer.param_groups[0]["params"][0]]["sum"].is_shared()
 
 
-@each_name
+@each_name_with_late_states
 def test_old_parameters_and_states_are_freed(name):
     """Nothing of ours keeps a tensor alive that the user has let go."""
     p = nn.Parameter(randn(4))

@@ -20,6 +20,7 @@ from optim.cases import (
     randn,
     random_params,
     reference,
+    sparse_norms,
     subject,
     suited,
 )
@@ -242,6 +243,7 @@ def test_a_bad_gradient_on_either_side_reaches_both(name, bad):
         check(ours, theirs)
 
 
+@sparse_norms
 @pytest.mark.parametrize("name", ["SGD", "Adagrad"])
 def test_sparse_gradients_count_in_the_norm(name):
     with torch.sparse.check_sparse_tensor_invariants():

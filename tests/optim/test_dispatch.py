@@ -20,6 +20,7 @@ from optim.cases import (
     assert_same,
     each_config,
     each_name,
+    each_name_with_late_states,
     ours_only,
     randn,
     random_params,
@@ -649,7 +650,7 @@ def test_a_parameter_whose_elements_share_memory_is_refused_as_by_torch(name):
             optimizer.step()
 
 
-@each_name
+@each_name_with_late_states
 def test_differentiable_steps_are_torchs(name):
     """The step is part of the graph: a gradient flows through it to the learning rate."""
     results = []

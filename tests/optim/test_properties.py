@@ -52,8 +52,8 @@ def surroundings(view, buffer):
 
 
 def draw_values(data, shape, elements, dtype):
-    array = data.draw(npst.arrays(np.float32, shape, elements=elements, fill=elements))
-    return torch.from_numpy(np.array(array)).to(dtype)
+    array = data.draw(npst.arrays(np.float64, shape, elements=elements, fill=elements))
+    return torch.from_numpy(array.astype(np.float32)).to(dtype)
 
 
 def draw_grad(data, shape, elements, dtype):

@@ -48,6 +48,8 @@ SCHEDULERS = {
     "ReduceLROnPlateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=1, factor=0.5),
     "SWALR": lambda o: torch.optim.swa_utils.SWALR(o, swa_lr=0.02, anneal_epochs=3),
 }
+# Until 2.8 or so, SequentialLR calls the others in a way that torch itself warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:The epoch parameter")
 each_scheduler = pytest.mark.parametrize("make", SCHEDULERS.values(), ids=SCHEDULERS)
 
 

@@ -17,6 +17,7 @@ from optim.cases import (
     assert_same,
     each_config,
     each_name,
+    each_name_with_late_states,
     ours_only,
     randn,
     random_params,
@@ -348,7 +349,7 @@ def test_model_and_optimizer_copied_together_stay_together(name):
     assert all(map(torch.equal, model.parameters(), before))
 
 
-@each_name
+@each_name_with_late_states
 def test_adding_a_group_in_mid_run(name):
     def more():
         torch.manual_seed(9)

@@ -22,6 +22,7 @@ from optim.cases import (
     randn,
     random_params,
     reference,
+    shaped_numbers,
     subject,
     suited,
 )
@@ -292,7 +293,9 @@ def test_lr_may_be_a_tensor_and_change_every_step(name, kwargs, as_tensor):
     pair.check(ulps=8)
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+@pytest.mark.parametrize(
+    "shape", [(), *(pytest.param(shape, marks=shaped_numbers) for shape in ((1,), (1, 1)))]
+)
 @each_name
 def test_tensor_lr_of_any_one_element_shape(name, shape):
     pair = Pair(name, **(FULL[name] | {"lr": torch.full(shape, 0.01)}))
@@ -302,7 +305,9 @@ def test_tensor_lr_of_any_one_element_shape(name, shape):
     assert pair.ours.param_groups[0]["lr"].shape == shape
 
 
-@pytest.mark.parametrize("shapes", [((), ()), ((1, 1, 1), (1, 1))], ids=str)
+@pytest.mark.parametrize(
+    "shapes", [((), ()), pytest.param(((1, 1, 1), (1, 1)), marks=shaped_numbers)], ids=str
+)
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])
 def test_betas_may_be_tensors(name, shapes):
     betas = tuple(torch.full(shape, b) for shape, b in zip(shapes, (0.9, 0.99), strict=True))
