@@ -152,7 +152,9 @@ def test_groups_and_states_in_other_containers(name):
         for param in params[:2]:
             optimizer.state[param] = UserDict(optimizer.state[param])
         optimizer.state = UserDict(optimizer.state)
-        groups = [UserDict(group, params=tuple(group["params"])) for group in optimizer.param_groups]
+        groups = [
+            UserDict(group, params=tuple(group["params"])) for group in optimizer.param_groups
+        ]
         optimizer.param_groups = tuple(groups)
     for _ in range(2):
         pair.step()

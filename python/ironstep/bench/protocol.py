@@ -41,16 +41,18 @@ class Timing:
     """Seconds of every run of one contestant, round by round."""
 
     rounds: list[list[float]] = field(default_factory=list)
+    by_run: bool = False
+    """Whether single runs are looked at: a round's mean hides how they spread."""
 
     @property
-    def means(self) -> list[float]:
+    def per_round(self) -> list[float]:
         """Seconds per run in each round."""
-        return [statistics.fmean(runs) for runs in self.rounds]
+        return [(statistics.median if self.by_run else statistics.fmean)(r) for r in self.rounds]
 
     @property
     def median(self) -> float:
-        """Median over the rounds."""
-        return statistics.median(self.means)
+        """Median over the rounds, or over the single runs."""
+        return self.percentile(50) if self.by_run else statistics.median(self.per_round)
 
     def percentile(self, percent: float) -> float:
         """Percentile over the single runs (nearest rank)."""
@@ -105,7 +107,7 @@ def measure(
 
 def quartiles_of_ratio(numerator: Timing, denominator: Timing) -> tuple[float, float]:
     """First and third quartile of the ratio taken round by round."""
-    ratios = [a / b for a, b in zip(numerator.means, denominator.means, strict=True)]
+    ratios = [a / b for a, b in zip(numerator.per_round, denominator.per_round, strict=True)]
     if len(ratios) == 1:
         return ratios[0], ratios[0]
     first, _, third = statistics.quantiles(ratios, n=4, method="inclusive")

@@ -242,7 +242,7 @@ def _row_as_json(row: Row, instruction_set: str) -> dict[str, Any]:
                 "p90": timing.percentile(90),
                 "p99": timing.percentile(99),
                 "runs": sum(map(len, timing.rounds)),
-                "rounds": timing.means,
+                "rounds": timing.per_round,
             }
             for name, timing in row.timings.items()
         },

@@ -202,7 +202,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "training_loss": outcome.losses,
         **{
             f"{what}_seconds": {
-                name: {"median": timing.median, "epochs": timing.means}
+                name: {"median": timing.median, "epochs": timing.per_round}
                 for name, timing in timings.items()
             }
             for what, timings in (("step", outcome.step), ("iteration", outcome.iteration))

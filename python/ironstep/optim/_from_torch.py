@@ -104,7 +104,8 @@ class _Calls:
             return False
         self.seen.add(id(value))
         cells = getattr(value, "__closure__", None) or ()
-        return any([self.find(cell, "cell_contents") for cell in cells])
+        found = [self.find(cell, "cell_contents") for cell in cells]  # all of them
+        return any(found)
 
     def redirect(self) -> None:
         """Put our step in all these places."""

@@ -28,7 +28,6 @@ from ironstep.bench.protocol import (
     ROUNDS,
     WARM_UP,
     Contestant,
-    Timing,
     measure,
     quartiles_of_ratio,
 )
@@ -179,11 +178,9 @@ def measure_case(
 
 def _compare(row: Row, case: Case) -> None:
     """Fill in the figures that follow from the timings."""
-
-    def centre(timing: Timing) -> float:
-        return timing.percentile(50) if case.kind == "busy" else timing.median
-
-    times = {name: centre(timing) for name, timing in row.timings.items()}
+    for timing in row.timings.values():
+        timing.by_run = case.kind == "busy"
+    times = {name: timing.median for name, timing in row.timings.items()}
     ours = times[OURS]
     row.figures = {name: time / ours for name, time in times.items() if name != OURS}
     peers = [name for name in times if name in EAGER]
