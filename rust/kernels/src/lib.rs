@@ -4,8 +4,10 @@
 
 pub mod dtype;
 pub mod isa;
+pub mod metrics;
 pub mod optim;
 pub mod overlap;
 pub mod pool;
+pub mod rng;
 pub mod team;
 pub mod work;
