@@ -21,7 +21,7 @@ pub use keys::{Half, Score, first_bad};
 pub use points::{OperatingPoint, Points, ratio};
 pub use score_index::ScoreIndex;
 pub use top_k::ranks;
-pub use truth::{Cases, Truth, two_classes};
+pub use truth::{Cases, Truth, are_binary, two_classes};
 
 /// Why labels and scores cannot be ranked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -64,6 +64,11 @@ impl ScoreIndex {
         &self.curve
     }
 
+    /// The number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.walk.len()
+    }
+
     /// The rows by descending score.
     pub fn rows(&self) -> impl Iterator<Item = usize> {
         self.walk.iter().map(|&entry| (entry & ROW) as usize)

@@ -1,5 +1,9 @@
 //! Labels of any type as flags: 0 for a positive case, 1 for a negative one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::pool;
+
 /// Which cases are negative, whatever the labels are.
 pub trait Truth: Sync {
     /// The number of cases.
@@ -50,4 +54,29 @@ pub fn two_classes<T: Copy + PartialOrd>(labels: &[T]) -> Option<(T, Option<T>)>
         Some(other) if other < first => (other, Some(first)),
         other => (first, other),
     })
+}
+
+/// Whether every label is one of these two.
+pub fn are_binary<T: Copy + PartialEq + Sync>(
+    threads: usize,
+    labels: &[T],
+    low: T,
+    high: Option<T>,
+) -> bool {
+    const PART: usize = 1 << 16;
+    let high = high.unwrap_or(low);
+    let binary = AtomicBool::new(true);
+    pool::run(threads, labels.len().div_ceil(PART), &|part| {
+        let labels = &labels[part * PART..labels.len().min((part + 1) * PART)];
+        // Blocks without an exit, for vectors.
+        let is_known = |labels: &[T]| {
+            labels.iter().fold(true, |known, &label| {
+                known & ((label == low) | (label == high))
+            })
+        };
+        if !labels.chunks(1024).all(is_known) {
+            binary.store(false, Ordering::Relaxed);
+        }
+    });
+    binary.into_inner()
 }
