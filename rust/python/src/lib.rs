@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod metrics;
 mod optim;
 mod team;
 mod tensor;
@@ -14,6 +15,8 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use super::config::{get_num_threads, instruction_set, memory_path, set_num_threads};
+    #[pymodule_export]
+    use super::metrics::{count_equal, count_pairs, weigh_pairs};
     #[pymodule_export]
     use super::optim::{Stepper, clip_coefficient, total_norm, update};
     #[pymodule_export]
