@@ -44,7 +44,8 @@ def array(values: Any, name: str) -> Array:
     except ValueError:
         # Rows of different lengths.
         result = np.empty(len(values), dtype=object)
-        result[:] = list(values)
+        for index, value in enumerate(values):
+            result[index] = value
     if result.dtype.kind == "T":
         return result.astype(object)
     if result.dtype.kind == "O":

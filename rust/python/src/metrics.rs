@@ -1,9 +1,12 @@
 //! What the metrics count and sort; the formulas are in Python.
 
+mod confusion;
+mod labels;
 mod ranking;
 mod score_index;
 mod truth;
 
+pub use confusion::{count_equal, count_pairs, weigh_pairs};
 pub use ranking::{
     average_precision, class_ranks, column_aucs, precision_recall_curve, roc_auc, roc_curve,
     threshold_counts, two_classes,

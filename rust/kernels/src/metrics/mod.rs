@@ -2,16 +2,20 @@
 //!
 //! Counts are integers and ties are exact; every result has the same bits for any number of threads.
 
+pub mod agreement;
 mod auc;
 mod bootstrap;
 mod columns;
+pub mod confusion;
 mod curve;
 mod keys;
+pub mod labels;
 mod points;
 mod score_index;
 mod sort;
 mod top_k;
 mod truth;
+pub mod weighted;
 
 pub use auc::{RankSum, half_rank_sum, rank_sum};
 pub use bootstrap::{Plan, Resampling, Statistic};

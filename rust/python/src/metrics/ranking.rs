@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 
 use super::run;
 use super::truth::{
-    Scores, WithLabels, array, error, same_length, scores, with_labels, with_scores, with_truth,
+    Scores, WithLabels, array, error, error_in_matrix, same_length, scores, with_labels,
+    with_scores, with_truth,
 };
 
 /// Two rates and their thresholds.
@@ -222,7 +223,9 @@ pub fn column_aucs(
         }
         run(py, n, |threads, _| metrics::column_rank_sums(threads, scores, n_columns, found))?
     });
-    let sums = sums.map_err(error)?.into_iter();
+    let sums = sums
+        .map_err(|bad| error_in_matrix(bad, n_columns))?
+        .into_iter();
     Ok(sums
         .map(|sum| (sum.auc().unwrap_or(f64::NAN), sum.positives, sum.negatives))
         .collect())
@@ -251,5 +254,6 @@ pub fn class_ranks<'py>(
         }
         run(py, scores.len(), |threads, _| metrics::ranks(threads, scores, n_classes, classes))?
     });
-    Ok(ranks.map_err(error)?.into_pyarray(py))
+    let ranks = ranks.map_err(|bad| error_in_matrix(bad, n_classes))?;
+    Ok(ranks.into_pyarray(py))
 }

@@ -19,6 +19,21 @@ pub fn error(bad: BadInput) -> PyErr {
     })
 }
 
+/// The same for scores given row by row, with a row and a column for the place.
+pub fn error_in_matrix(bad: BadInput, n_columns: usize) -> PyErr {
+    let at = |what: &str, index: usize| {
+        let (row, column) = (index / n_columns.max(1), index % n_columns.max(1));
+        PyValueError::new_err(format!(
+            "Input y_score contains {what}, first at index ({row}, {column})"
+        ))
+    };
+    match bad {
+        BadInput::Nan(index) => at("NaN", index),
+        BadInput::Infinite(index) => at("infinity", index),
+        other => error(other),
+    }
+}
+
 fn wrong_type(name: &str, object: &Bound<'_, PyAny>) -> PyErr {
     let got = object
         .getattr("dtype")
