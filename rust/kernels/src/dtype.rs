@@ -384,3 +384,20 @@ impl Float for f64 {
         unsafe { store_as::<f64, f64>(isa, from, grid, to.cast()) };
     }
 }
+
+/// Values of 16 bits in 32: `dtype` is [`DType::Bf16`] or [`DType::F16`].
+pub fn widened(dtype: DType, bits: &[u16]) -> Vec<f32> {
+    assert!(dtype.size() == 2, "{dtype:?} has not 16 bits");
+    let mut wide = vec![0.0; bits.len()];
+    let grid = Grid {
+        rows: 1,
+        cols: bits.len(),
+        row_stride: 0,
+        col_stride: 1,
+    };
+    if !bits.is_empty() {
+        // SAFETY: the grid is the slice, and its elements are as wide as the type's.
+        unsafe { f32::load(Isa::current(), dtype, bits.as_ptr().cast(), grid, &mut wide) };
+    }
+    wide
+}

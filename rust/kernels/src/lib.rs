@@ -1,11 +1,14 @@
 //! The arithmetic of ironstep, without Python: a job over many buffers ([`work`]) is cut into tiles,
 //! shared among threads ([`pool`]), decoded to the type of computation ([`dtype`]) and updated by
-//! one rule ([`optim`]) in the widest vectors that the processor has ([`isa`]).
+//! one rule ([`optim`]) in the widest vectors that the processor has ([`isa`]). [`metrics`] counts and
+//! sorts what criteria of classifiers are computed from.
 
 pub mod dtype;
 pub mod isa;
+pub mod metrics;
 pub mod optim;
 pub mod overlap;
 pub mod pool;
+pub mod rng;
 pub mod team;
 pub mod work;

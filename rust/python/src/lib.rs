@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod metrics;
 mod optim;
 mod team;
 mod tensor;
@@ -14,6 +15,11 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use super::config::{get_num_threads, instruction_set, memory_path, set_num_threads};
+    #[pymodule_export]
+    use super::metrics::{
+        ScoreIndex, average_precision, class_ranks, column_aucs, count_equal, count_pairs,
+        precision_recall_curve, roc_auc, roc_curve, threshold_counts, two_classes, weigh_pairs,
+    };
     #[pymodule_export]
     use super::optim::{Stepper, clip_coefficient, total_norm, update};
     #[pymodule_export]

@@ -1,0 +1,234 @@
+//! Resampled cases, without sorting again: how often each case is drawn, and a walk over the index.
+//!
+//! Draw `i` of resample `r` depends on the seed, `r` and `i` alone: on no thread, and not on the
+//! scores, so that two models are judged on the same resamples.
+
+use std::sync::Mutex;
+
+use super::points::{Points, ratio};
+use super::score_index::{NEW, ROW, ScoreIndex};
+use super::sort::NEGATIVE;
+use crate::isa::Isa;
+use crate::pool;
+use crate::rng::{GROUP, Stream};
+
+/// Numbers that are drawn at a time.
+const CHUNK: usize = 16 * GROUP;
+
+/// What is computed from a resample; NaN where it is not defined.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Statistic {
+    /// The area under the ROC curve.
+    Auc,
+    /// That area up to a false positive rate.
+    PartialAuc(f64),
+    /// Average precision.
+    AveragePrecision,
+    /// The sensitivity at a specificity of at least so much, with the cut chosen anew.
+    SensitivityAtSpecificity(f64),
+    /// The specificity at a sensitivity of at least so much, with the cut chosen anew.
+    SpecificityAtSensitivity(f64),
+    /// The largest sensitivity + specificity − 1.
+    Youden,
+}
+
+/// How cases are drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Resampling {
+    /// As many of each class as there are; otherwise as many cases of either class.
+    pub stratified: bool,
+    /// All numbers depend on it.
+    pub seed: u64,
+}
+
+/// An index prepared for many resamples.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// As the index's walk, with numbers instead of rows: positives first, each class by its rows.
+    walk: Vec<u32>,
+    positives: u32,
+    thresholds: usize,
+}
+
+/// What a thread needs for a resample.
+#[derive(Default)]
+struct Scratch {
+    counts: Vec<u8>,
+    tps: Vec<u32>,
+    fps: Vec<u32>,
+}
+
+impl Plan {
+    /// Numbers the cases.
+    pub fn new(index: &ScoreIndex) -> Plan {
+        let mut number = vec![0; index.walk.len()];
+        for &entry in &index.walk {
+            number[(entry & ROW) as usize] = entry & NEGATIVE;
+        }
+        let (positives, _) = index.curve().points().totals();
+        let mut next = (0, positives);
+        for number in &mut number {
+            let next = if *number == 0 {
+                &mut next.0
+            } else {
+                &mut next.1
+            };
+            *number = *next;
+            *next += 1;
+        }
+        let walk = index.walk.iter();
+        Plan {
+            walk: walk
+                .map(|&entry| entry & !ROW | number[(entry & ROW) as usize])
+                .collect(),
+            positives,
+            thresholds: index.curve().thresholds.len(),
+        }
+    }
+
+    /// The number of cases.
+    pub fn cases(&self) -> usize {
+        self.walk.len()
+    }
+
+    /// Sets `values` to the statistic of the resamples from `first` on.
+    pub fn run(
+        &self,
+        threads: usize,
+        statistic: Statistic,
+        resampling: Resampling,
+        first: u64,
+        values: &mut [f64],
+    ) {
+        let spare: Mutex<Vec<Scratch>> = Mutex::default();
+        let places: Vec<Mutex<&mut f64>> = values.iter_mut().map(Mutex::new).collect();
+        pool::run(threads, places.len(), &|index| {
+            let mut scratch =
+                (spare.lock().ok().and_then(|mut spare| spare.pop())).unwrap_or_default();
+            self.draw(resampling, first + index as u64, &mut scratch.counts);
+            let value = self.statistic(statistic, &mut scratch);
+            if let Ok(mut place) = places[index].lock() {
+                **place = value;
+            }
+            if let Ok(mut spare) = spare.lock() {
+                spare.push(scratch);
+            }
+        });
+    }
+
+    /// How often each case is drawn in a resample.
+    fn draw(&self, resampling: Resampling, resample: u64, counts: &mut Vec<u8>) {
+        let n = self.walk.len() as u32;
+        counts.clear();
+        counts.resize(self.walk.len(), 0);
+        let stream = Stream::new(resampling.seed, resample);
+        let isa = Isa::current();
+        let mut bits = [0; CHUNK];
+        let mut draw = |from: u32, to: u32, counts: &mut [u8]| {
+            let bound = counts.len() as u32;
+            let mut start = from / GROUP as u32 * GROUP as u32;
+            while start < to {
+                let len = ((to - start) as usize).min(CHUNK);
+                stream.fill(isa, start / GROUP as u32, &mut bits[..len]);
+                let skipped = from.saturating_sub(start) as usize;
+                for (index, &bits) in bits[..len].iter().enumerate().skip(skipped) {
+                    let case = stream.below(bound, start + index as u32, bits);
+                    // That a case is drawn 256 times has a chance below 1/256!: less than 10^-500.
+                    if let Some(count) = counts.get_mut(case as usize) {
+                        *count = count.wrapping_add(1);
+                    }
+                }
+                start += len as u32;
+            }
+        };
+        if resampling.stratified {
+            let (positives, negatives) = counts.split_at_mut(self.positives as usize);
+            draw(0, self.positives, positives);
+            draw(self.positives, n, negatives);
+        } else {
+            draw(0, n, counts);
+        }
+    }
+
+    fn statistic(&self, statistic: Statistic, scratch: &mut Scratch) -> f64 {
+        if statistic == Statistic::Auc {
+            return self.auc(&scratch.counts);
+        }
+        self.accumulate(scratch);
+        let points = Points {
+            tps: &scratch.tps,
+            fps: &scratch.fps,
+        };
+        let (positives, negatives) = points.totals();
+        if positives == 0 || (negatives == 0 && statistic != Statistic::AveragePrecision) {
+            return f64::NAN;
+        }
+        match statistic {
+            Statistic::Auc => points.auc(),
+            Statistic::PartialAuc(max_fpr) => points.partial_auc(max_fpr),
+            Statistic::AveragePrecision => points.average_precision(),
+            Statistic::SensitivityAtSpecificity(wanted) => {
+                points.sensitivity_at_specificity(wanted).sensitivity
+            }
+            Statistic::SpecificityAtSensitivity(wanted) => {
+                points.specificity_at_sensitivity(wanted).specificity
+            }
+            Statistic::Youden => {
+                let point = points.youden();
+                point.sensitivity + point.specificity - 1.0
+            }
+        }
+    }
+
+    /// The area, in one pass without branches.
+    fn auc(&self, counts: &[u8]) -> f64 {
+        // At most 2^30 cases are drawn: 2U stays below 2^60.
+        let (mut two_u, mut positives, mut above, mut drawn) = (0_u64, 0_u64, 0_u64, 0_u64);
+        for &entry in &self.walk {
+            let count = u64::from(counts.get((entry & ROW) as usize).copied().unwrap_or(0));
+            above = if entry & NEW != 0 { positives } else { above };
+            let negative = if entry & NEGATIVE != 0 { count } else { 0 };
+            two_u += negative * (above + positives);
+            positives += count - negative;
+            drawn += count;
+        }
+        let pairs = 2 * u128::from(positives) * u128::from(drawn - positives);
+        ratio(u128::from(two_u), pairs)
+    }
+
+    /// The points of the resample's curve, one for each threshold of the whole.
+    fn accumulate(&self, scratch: &mut Scratch) {
+        let Scratch { counts, tps, fps } = scratch;
+        tps.clear();
+        fps.clear();
+        tps.reserve(self.thresholds);
+        fps.reserve(self.thresholds);
+        let (mut tp, mut fp) = (0, 0);
+        for (place, &entry) in self.walk.iter().enumerate() {
+            if entry & NEW != 0 && place > 0 {
+                tps.push(tp);
+                fps.push(fp);
+            }
+            let count = u32::from(counts.get((entry & ROW) as usize).copied().unwrap_or(0));
+            if entry & NEGATIVE == 0 {
+                tp += count;
+            } else {
+                fp += count;
+            }
+        }
+        tps.push(tp);
+        fps.push(fp);
+    }
+
+    /// How often each row of the index is drawn in a resample, in the rows' order; `index` is the
+    /// one that the plan was made of.
+    pub fn counts(&self, index: &ScoreIndex, resampling: Resampling, resample: u64) -> Vec<u32> {
+        let mut counts = Vec::new();
+        self.draw(resampling, resample, &mut counts);
+        let mut of_rows = vec![0; counts.len()];
+        for (&entry, &numbered) in index.walk.iter().zip(&self.walk) {
+            of_rows[(entry & ROW) as usize] = u32::from(counts[(numbered & ROW) as usize]);
+        }
+        of_rows
+    }
+}

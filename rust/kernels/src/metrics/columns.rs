@@ -1,0 +1,64 @@
+//! One AUC for each column of a matrix of scores, the columns side by side.
+
+use std::sync::Mutex;
+
+use super::auc::{RankSum, rank_sum};
+use super::sort::Sortable;
+use super::truth::Cases;
+use super::{BadInput, first_bad};
+use crate::pool;
+
+/// Which cases are positive in which column.
+#[derive(Clone, Copy, Debug)]
+pub enum Classes<'a> {
+    /// The number of each row's class: positive in the column of that number.
+    Numbers(&'a [i64]),
+    /// A matrix shaped as the scores: positive where it is not zero.
+    Indicator(&'a [u8]),
+}
+
+/// The counts of each of `n_columns` columns of `scores`, given row by row.
+#[allow(private_bounds)]
+pub fn column_rank_sums<S: Sortable>(
+    threads: usize,
+    scores: &[S],
+    n_columns: usize,
+    classes: Classes<'_>,
+) -> Result<Vec<RankSum>, BadInput> {
+    let sums: Vec<Mutex<Result<RankSum, BadInput>>> = (0..n_columns)
+        .map(|_| Mutex::new(Ok(RankSum::default())))
+        .collect();
+    pool::run(threads, n_columns, &|column| {
+        let of_column: Vec<S> = scores
+            .iter()
+            .skip(column)
+            .step_by(n_columns)
+            .copied()
+            .collect();
+        let positive: Vec<u8> = match classes {
+            Classes::Numbers(numbers) => {
+                let is_own = |&number| u8::from(number == column as i64);
+                numbers.iter().map(is_own).collect()
+            }
+            Classes::Indicator(indicator) => {
+                let entries = indicator.iter().skip(column).step_by(n_columns);
+                entries.map(|&entry| u8::from(entry != 0)).collect()
+            }
+        };
+        let cases = Cases {
+            labels: &positive[..],
+            positive: 1,
+            negative: None,
+        };
+        let sum = rank_sum(1, &of_column, &cases, false);
+        if let Ok(mut place) = sums[column].lock() {
+            *place = sum;
+        }
+    });
+    let sums: Result<Vec<RankSum>, BadInput> = sums
+        .into_iter()
+        .map(|sum| sum.into_inner().unwrap_or(Err(BadInput::Label)))
+        .collect();
+    // The first bad score of the matrix, not of a column.
+    sums.map_err(|bad| first_bad(scores, false).unwrap_or(bad))
+}

@@ -1,0 +1,41 @@
+//! What a classifier's answers are worth: counts, ranks and the curves over them.
+//!
+//! Counts are integers and ties are exact; every result has the same bits for any number of threads.
+
+pub mod agreement;
+mod auc;
+mod bootstrap;
+mod columns;
+pub mod confusion;
+mod curve;
+mod keys;
+pub mod labels;
+mod points;
+mod score_index;
+mod sort;
+mod top_k;
+mod truth;
+pub mod weighted;
+
+pub use auc::{RankSum, half_rank_sum, rank_sum};
+pub use bootstrap::{Plan, Resampling, Statistic};
+pub use columns::{Classes, column_rank_sums};
+pub use curve::{Curve, WeightedCurve, curve};
+pub use keys::{Half, Score, first_bad};
+pub use points::{OperatingPoint, Points, ratio};
+pub use score_index::ScoreIndex;
+pub use top_k::ranks;
+pub use truth::{Cases, Truth, are_binary, two_classes};
+
+/// Why labels and scores cannot be ranked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadInput {
+    /// The first score that is not a number.
+    Nan(usize),
+    /// The first infinite score, where none is allowed.
+    Infinite(usize),
+    /// A label that is neither of the two classes.
+    Label,
+    /// More rows than row numbers.
+    TooManyRows(usize),
+}

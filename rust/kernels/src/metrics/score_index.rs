@@ -1,0 +1,180 @@
+//! One sort, many answers: the curve over all cases, and which row stands where on it.
+
+use std::sync::Mutex;
+
+use super::BadInput;
+use super::curve::{Curve, Groups, WeightedCurve, split_off};
+use super::points::Compensated;
+use super::sort::{Item, NEGATIVE, Partition, Sortable};
+use super::truth::Truth;
+
+/// The first case of its score.
+pub(super) const NEW: u32 = 1 << 30;
+
+/// The bits of a row.
+pub(super) const ROW: u32 = NEW - 1;
+
+/// Cases in descending order of their scores.
+#[derive(Clone, Debug)]
+pub struct ScoreIndex {
+    /// Rows with two flags: `NEGATIVE`, and `NEW` where a group of ties begins; positive cases come
+    /// first in it.
+    pub(super) walk: Vec<u32>,
+    curve: Curve,
+}
+
+impl ScoreIndex {
+    /// Sorts; at most 2^30 rows.
+    #[allow(private_bounds)]
+    pub fn new<S: Sortable>(
+        threads: usize,
+        scores: &[S],
+        truth: &dyn Truth,
+        infinite_allowed: bool,
+    ) -> Result<ScoreIndex, BadInput> {
+        if scores.len() > NEW as usize {
+            return Err(BadInput::TooManyRows(scores.len()));
+        }
+        let partition = Partition::<S::Row>::new(threads, scores, truth, infinite_allowed)?;
+        let groups = Groups::new(partition.buckets());
+        let mut walk = vec![0; scores.len()];
+        let mut rest = &mut walk[..];
+        let places: Vec<_> = (partition.sizes().into_iter())
+            .map(|size| Mutex::new(split_off(&mut rest, size)))
+            .collect();
+        partition.sorted(threads, &|bucket| {
+            groups.put(&bucket);
+            let Ok(mut place) = places[bucket.index].lock() else {
+                return;
+            };
+            let mut before = None;
+            for (place, item) in place.iter_mut().zip(bucket.items) {
+                let offset = Some(item.offset(32));
+                *place = item.low() | if offset == before { 0 } else { NEW };
+                before = offset;
+            }
+        });
+        drop(places);
+        let curve = groups.curve(threads);
+        Ok(ScoreIndex { walk, curve })
+    }
+
+    /// The curve over all cases.
+    pub fn curve(&self) -> &Curve {
+        &self.curve
+    }
+
+    /// The number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.walk.len()
+    }
+
+    /// The rows by descending score.
+    pub fn rows(&self) -> impl Iterator<Item = usize> {
+        self.walk.iter().map(|&entry| (entry & ROW) as usize)
+    }
+
+    /// The curve of weighted cases, which are added up in descending order. Rows of zero weight
+    /// leave no threshold.
+    pub fn weighted(&self, weights: &[f64]) -> WeightedCurve {
+        let mut curve = WeightedCurve::default();
+        let mut sums = (Compensated::default(), Compensated::default());
+        let mut group = 0;
+        let mut present = false;
+        for (place, &entry) in self.walk.iter().enumerate() {
+            let weight = weights.get((entry & ROW) as usize).copied().unwrap_or(0.0);
+            present |= weight != 0.0;
+            if entry & NEGATIVE == 0 {
+                sums.0.add(weight);
+            } else {
+                sums.1.add(weight);
+            }
+            if self.walk.get(place + 1).is_none_or(|next| next & NEW != 0) {
+                if present {
+                    curve.thresholds.push(self.curve.thresholds[group]);
+                    curve.tps.push(sums.0.total());
+                    curve.fps.push(sums.1.total());
+                }
+                group += 1;
+                present = false;
+            }
+        }
+        curve
+    }
+
+    /// For each row, in the input's order, the share of the other class on its wrong side or level
+    /// with it, counted as DeLong's placement value: for a positive case (negatives below + ½
+    /// negatives equal) / N, for a negative one (positives above + ½ positives equal) / P.
+    pub fn placements(&self) -> Vec<f64> {
+        let mut values = vec![0.0; self.walk.len()];
+        self.each_placement(|row, _, value| {
+            if let Some(place) = values.get_mut(row) {
+                *place = value;
+            }
+        });
+        values
+    }
+
+    /// For each row its influence on the area: (placement − AUC) / its class's size. The influences
+    /// of each class sum to zero. With P positives and N negatives,
+    /// P/(P−1)·Σ₊ influence² + N/(N−1)·Σ₋ influence² is DeLong's variance.
+    pub fn influence(&self) -> Vec<f64> {
+        let points = self.curve.points();
+        let auc = points.auc();
+        let (positives, negatives) = points.totals();
+        let sizes = (f64::from(positives), f64::from(negatives));
+        let mut values = vec![0.0; self.walk.len()];
+        self.each_placement(|row, negative, value| {
+            let size = if negative { sizes.1 } else { sizes.0 };
+            if let Some(place) = values.get_mut(row) {
+                *place = (value - auc) / size;
+            }
+        });
+        values
+    }
+
+    #[inline(always)]
+    fn each_placement(&self, mut see: impl FnMut(usize, bool, f64)) {
+        let points = self.curve.points();
+        let (positives, negatives) = points.totals();
+        let pairs = (2.0 * f64::from(negatives), 2.0 * f64::from(positives));
+        let mut values = (0.0, 0.0);
+        let mut groups = points.tps.iter().zip(points.fps);
+        let mut before = (0, 0);
+        for &entry in &self.walk {
+            if entry & NEW != 0
+                && let Some((&tp, &fp)) = groups.next()
+            {
+                let below = u64::from(negatives - fp) + u64::from(negatives - before.1);
+                let above = u64::from(tp) + u64::from(before.0);
+                values = (below as f64 / pairs.0, above as f64 / pairs.1);
+                before = (tp, fp);
+            }
+            let negative = entry & NEGATIVE != 0;
+            let value = if negative { values.1 } else { values.0 };
+            see((entry & ROW) as usize, negative, value);
+        }
+    }
+
+    /// 2U, positives and negatives where row `i` counts `counts[i]` times.
+    pub fn counted(&self, counts: &[u32]) -> super::RankSum {
+        let (mut two_u, mut positives, mut negatives, mut above) = (0_u128, 0_u64, 0_u64, 0_u64);
+        for &entry in &self.walk {
+            let count = u64::from(counts.get((entry & ROW) as usize).copied().unwrap_or(0));
+            if entry & NEW != 0 {
+                above = positives;
+            }
+            if entry & NEGATIVE == 0 {
+                positives += count;
+            } else {
+                negatives += count;
+                two_u += u128::from(count) * (u128::from(above) + u128::from(positives));
+            }
+        }
+        super::RankSum {
+            two_u,
+            positives,
+            negatives,
+        }
+    }
+}

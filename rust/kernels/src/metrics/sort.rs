@@ -1,0 +1,413 @@
+//! Scores in descending order, by a radix sort in two steps.
+//!
+//! The range of the keys is cut into up to 2,048 buckets of equal width. Parts of the input are
+//! distributed over the buckets side by side; what is left of a key within its bucket, and a case's
+//! label (or label and row), fit an integer, so that the memory at work is about one copy of the
+//! scores. Then the buckets are sorted side by side, each by its highest digits; where these leave
+//! cases together that may differ in lower ones, a comparison sort finishes the run.
+
+use std::sync::Mutex;
+
+use super::keys::{self, Score};
+use super::truth::Truth;
+use super::{BadInput, first_bad};
+use crate::isa::Isa;
+use crate::pool;
+
+/// Cases that are distributed by one thread at a time.
+// measured: a part of 2^17 f32 is 512 KiB, which stays in a second-level cache while it is scattered
+const PART: usize = 1 << 17;
+
+/// log2 of the most buckets.
+const MOST_BUCKETS: u32 = 11;
+
+/// log2 of the cases that a bucket has on average, as long as there are fewer than the most buckets.
+const BUCKET: u32 = 12;
+
+/// Labels that are read at a time.
+const CHUNK: usize = 1024;
+
+/// A bucket of so few cases is sorted by comparing.
+const FEW: usize = 64;
+
+/// The negative cases' bit in a [`Row`](Layout::PAYLOAD).
+pub(super) const NEGATIVE: u32 = 1 << 31;
+
+/// An unsigned integer that is sorted: what is left of the key, above what the case carries.
+pub(super) trait Item: Copy + Ord + Default + Send + Sync {
+    fn new(offset: u64, payload_bits: u32, payload: u32) -> Self;
+    fn offset(self, payload_bits: u32) -> u64;
+    /// The lowest bits.
+    fn low(self) -> u32;
+    /// Bits from `from` on.
+    fn digit(self, from: u32) -> usize;
+}
+
+macro_rules! item {
+    ($($integer:ty),*) => {$(
+        impl Item for $integer {
+            #[inline(always)]
+            fn new(offset: u64, payload_bits: u32, payload: u32) -> Self {
+                ((offset as $integer) << payload_bits) | (payload as $integer)
+            }
+            #[inline(always)]
+            fn offset(self, payload_bits: u32) -> u64 {
+                (self >> payload_bits) as u64
+            }
+            #[inline(always)]
+            fn low(self) -> u32 {
+                self as u32
+            }
+            #[inline(always)]
+            fn digit(self, from: u32) -> usize {
+                (self >> from) as usize
+            }
+        }
+    )*};
+}
+item!(u32, u64, u128);
+
+/// What is sorted by what, and what a case carries: its flag, or its flag and its row.
+pub(super) trait Layout: Sync {
+    type Score: Score;
+    type Item: Item;
+    /// Bits that a case carries.
+    const PAYLOAD: u32;
+    /// Where the bits that are sorted begin: with the flag, so that positives come first among ties.
+    const SORTED_FROM: u32 = Self::PAYLOAD - 1;
+}
+
+macro_rules! layout {
+    ($($name:ident: $score:ty, $item:ty, $payload:literal;)*) => {$(
+        pub(super) struct $name;
+        impl Layout for $name {
+            type Score = $score;
+            type Item = $item;
+            const PAYLOAD: u32 = $payload;
+        }
+    )*};
+}
+layout! {
+    FlagF32: f32, u32, 1;
+    FlagF64: f64, u64, 1;
+    RowF32: f32, u64, 32;
+    RowF64: f64, u128, 32;
+}
+
+/// The layouts of a score.
+pub(super) trait Sortable: Score {
+    type Flag: Layout<Score = Self>;
+    type Row: Layout<Score = Self>;
+}
+impl Sortable for f32 {
+    type Flag = FlagF32;
+    type Row = RowF32;
+}
+impl Sortable for f64 {
+    type Flag = FlagF64;
+    type Row = RowF64;
+}
+
+/// Cases distributed over buckets, the highest scores in the first.
+pub(super) struct Partition<L: Layout> {
+    /// The cases of each part, bucket after bucket.
+    items: Vec<L::Item>,
+    /// Where each bucket begins in each part; one more for the end.
+    starts: Vec<Vec<u32>>,
+    first_key: u64,
+    shift: u32,
+    buckets: usize,
+}
+
+/// A bucket's cases, sorted.
+pub(super) struct Bucket<'a, L: Layout> {
+    /// Which of the buckets.
+    pub index: usize,
+    /// The cases.
+    pub items: &'a [L::Item],
+    first_key: u64,
+}
+
+impl<L: Layout> Bucket<'_, L> {
+    /// The score of a case.
+    pub fn score(&self, item: L::Item) -> f64 {
+        L::Score::value(self.first_key.wrapping_add(item.offset(L::PAYLOAD)))
+    }
+}
+
+impl<L: Layout> Partition<L> {
+    /// Checks and distributes. Scores and labels are of the same number, less than 2^31.
+    pub fn new(
+        threads: usize,
+        scores: &[L::Score],
+        truth: &dyn Truth,
+        infinite_allowed: bool,
+    ) -> Result<Partition<L>, BadInput> {
+        let n = scores.len();
+        assert!(n == truth.len(), "{n} scores and {} labels", truth.len());
+        if n >= NEGATIVE as usize {
+            return Err(BadInput::TooManyRows(n));
+        }
+        let (first_key, last_key) = key_range(threads, scores, infinite_allowed)?;
+        let range = last_key - first_key;
+        let wanted = (n.max(1).ilog2().saturating_sub(BUCKET)).clamp(1, MOST_BUCKETS);
+        let shift = (u64::BITS - range.leading_zeros()).saturating_sub(wanted);
+        let buckets = (range >> shift) as usize + 1;
+
+        let mut items = vec![L::Item::default(); n];
+        let n_parts = n.div_ceil(PART);
+        let results: Vec<Mutex<(Vec<u32>, bool)>> =
+            (0..n_parts).map(|_| Mutex::default()).collect();
+        let targets: Vec<Mutex<&mut [L::Item]>> = items.chunks_mut(PART).map(Mutex::new).collect();
+        pool::run(threads, n_parts, &|part| {
+            let start = part * PART;
+            let scores = &scores[start..n.min(start + PART)];
+            let last = buckets - 1;
+            // Another thread may write the scores while we read: a wrong answer, but no panic.
+            let bucket = |key: u64| ((key.wrapping_sub(first_key) >> shift) as usize).min(last);
+            let mut starts = vec![0_u32; buckets + 1];
+            for score in scores {
+                starts[bucket(score.key().into()) + 1] += 1;
+            }
+            for index in 1..=buckets {
+                starts[index] += starts[index - 1];
+            }
+            let mut cursors = starts.clone();
+            let Ok(mut target) = targets[part].lock() else {
+                return;
+            };
+            let mask = (1_u64 << shift) - 1;
+            let mut flags = [0; CHUNK];
+            let mut known = true;
+            for (chunk, scores) in scores.chunks(CHUNK).enumerate() {
+                let start = start + chunk * CHUNK;
+                let flags = &mut flags[..scores.len()];
+                known &= truth.flags(start, flags);
+                for (index, (score, &flag)) in scores.iter().zip(flags.iter()).enumerate() {
+                    let key: u64 = score.key().into();
+                    let cursor = &mut cursors[bucket(key)];
+                    let payload = if L::PAYLOAD == 1 {
+                        u32::from(flag)
+                    } else {
+                        (u32::from(flag) * NEGATIVE) | (start + index) as u32
+                    };
+                    if let Some(place) = target.get_mut(*cursor as usize) {
+                        let offset = key.wrapping_sub(first_key) & mask;
+                        *place = L::Item::new(offset, L::PAYLOAD, payload);
+                    }
+                    *cursor += 1;
+                }
+            }
+            if let Ok(mut result) = results[part].lock() {
+                *result = (starts, known);
+            }
+        });
+        drop(targets);
+        let mut starts = Vec::with_capacity(n_parts);
+        for result in results {
+            let (part, known) = result.into_inner().unwrap_or_default();
+            if !known {
+                return Err(BadInput::Label);
+            }
+            starts.push(part);
+        }
+        Ok(Partition {
+            items,
+            starts,
+            first_key,
+            shift,
+            buckets,
+        })
+    }
+
+    /// The number of buckets; some may be empty.
+    pub fn buckets(&self) -> usize {
+        self.buckets
+    }
+
+    /// The number of cases in each bucket.
+    pub fn sizes(&self) -> Vec<usize> {
+        let size = |bucket| self.pieces(bucket).map(<[_]>::len).sum();
+        (0..self.buckets).map(size).collect()
+    }
+
+    /// A bucket's cases, part by part.
+    fn pieces(&self, bucket: usize) -> impl Iterator<Item = &[L::Item]> + Clone {
+        let parts = self.starts.iter().zip(self.items.chunks(PART));
+        parts.map(move |(starts, items)| {
+            &items[starts[bucket] as usize..starts[bucket + 1] as usize]
+        })
+    }
+
+    /// Sorts every bucket and shows it to `visit`, on any thread and in any order.
+    pub fn sorted(&self, threads: usize, visit: &(dyn Fn(Bucket<'_, L>) + Sync)) {
+        let spare: Mutex<Vec<Scratch<L::Item>>> = Mutex::default();
+        pool::run(threads, self.buckets, &|index| {
+            let size: usize = self.pieces(index).map(<[_]>::len).sum();
+            if size == 0 {
+                return;
+            }
+            let mut scratch =
+                (spare.lock().ok().and_then(|mut spare| spare.pop())).unwrap_or_default();
+            let items = scratch.sort(
+                size,
+                self.pieces(index),
+                L::SORTED_FROM,
+                L::PAYLOAD + self.shift,
+            );
+            let first_key = self.first_key + ((index as u64) << self.shift);
+            visit(Bucket {
+                index,
+                items,
+                first_key,
+            });
+            if let Ok(mut spare) = spare.lock() {
+                spare.push(scratch);
+            }
+        });
+    }
+}
+
+/// The range of all keys.
+fn key_range<S: Score>(
+    threads: usize,
+    scores: &[S],
+    infinite_allowed: bool,
+) -> Result<(u64, u64), BadInput> {
+    let n_parts = scores.len().div_ceil(PART);
+    let whole: Mutex<(u64, u64, bool)> = Mutex::new((u64::MAX, 0, true));
+    let isa = Isa::current();
+    pool::run(threads, n_parts, &|part| {
+        let start = part * PART;
+        let (low, high, finite) = keys::range(isa, &scores[start..scores.len().min(start + PART)]);
+        if let Ok(mut whole) = whole.lock() {
+            *whole = (whole.0.min(low), whole.1.max(high), whole.2 & finite);
+        }
+    });
+    let (low, high, finite) = whole.into_inner().unwrap_or((0, u64::MAX, false));
+    if !finite && let Some(bad) = first_bad(scores, infinite_allowed) {
+        return Err(bad);
+    }
+    Ok((low.min(high), high))
+}
+
+/// Memory in which a thread sorts one bucket after another.
+struct Scratch<I> {
+    one: Vec<I>,
+    other: Vec<I>,
+    counts: Vec<u32>,
+}
+
+impl<I> Default for Scratch<I> {
+    fn default() -> Scratch<I> {
+        Scratch {
+            one: Vec::new(),
+            other: Vec::new(),
+            counts: Vec::new(),
+        }
+    }
+}
+
+impl<I: Item> Scratch<I> {
+    /// The items of `pieces`, sorted by their bits from `from` to `to`; those above are zero.
+    fn sort<'a, 'b>(
+        &'a mut self,
+        size: usize,
+        pieces: impl Iterator<Item = &'b [I]> + Clone,
+        from: u32,
+        to: u32,
+    ) -> &'a mut [I]
+    where
+        I: 'b,
+    {
+        let Scratch { one, other, counts } = self;
+        if size <= FEW || to <= from {
+            one.clear();
+            pieces.for_each(|piece| one.extend_from_slice(piece));
+            one.sort_unstable();
+            return one;
+        }
+        // Two digits: the highest bits. Fewer bits for few items, whose counts must not cost more.
+        let digit = if size < 2048 { 8 } else { 11 }.min((to - from).div_ceil(2));
+        let radix = 1_usize << digit;
+        let mask = radix - 1;
+        let first = to.saturating_sub(2 * digit).max(from);
+        let second = first + digit;
+        counts.clear();
+        counts.resize(2 * radix, 0);
+        let (low, high) = counts.split_at_mut(radix);
+        for piece in pieces.clone() {
+            for &item in piece {
+                low[item.digit(first) & mask] += 1;
+                high[item.digit(second) & mask] += 1;
+            }
+        }
+        if one.len() < size {
+            one.resize(size, I::default());
+        }
+        let is_trivial = |counts: &[u32]| counts.iter().any(|&count| count as usize == size);
+        if is_trivial(low) {
+            let mut start = 0;
+            for piece in pieces {
+                one[start..start + piece.len()].copy_from_slice(piece);
+                start += piece.len();
+            }
+        } else {
+            scatter(pieces, one, low, first, mask);
+        }
+        let sorted = if is_trivial(high) {
+            &mut one[..size]
+        } else {
+            if other.len() < size {
+                other.resize(size, I::default());
+            }
+            scatter(std::iter::once(&one[..size]), other, high, second, mask);
+            &mut other[..size]
+        };
+        if first > from {
+            finish_runs(sorted, first);
+        }
+        sorted
+    }
+}
+
+/// Distributes items by a digit, in their order. `counts` says how many there are of each.
+#[inline(always)]
+fn scatter<'a, I: Item + 'a>(
+    pieces: impl Iterator<Item = &'a [I]>,
+    to: &mut [I],
+    counts: &mut [u32],
+    from: u32,
+    mask: usize,
+) {
+    let mut next = 0;
+    for count in counts.iter_mut() {
+        next += std::mem::replace(count, next);
+    }
+    for piece in pieces {
+        for &item in piece {
+            let place = &mut counts[item.digit(from) & mask];
+            if let Some(to) = to.get_mut(*place as usize) {
+                *to = item;
+            }
+            *place += 1;
+        }
+    }
+}
+
+/// Sorts each run of items that agree from bit `above` on.
+fn finish_runs<I: Item>(items: &mut [I], above: u32) {
+    let mut rest = items;
+    while let Some(first) = rest.first() {
+        let digit = first.digit(above);
+        let len = rest
+            .iter()
+            .take_while(|item| item.digit(above) == digit)
+            .count();
+        let (run, after) = rest.split_at_mut(len);
+        if len > 1 {
+            run.sort_unstable();
+        }
+        rest = after;
+    }
+}
