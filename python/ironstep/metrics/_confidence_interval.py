@@ -1,0 +1,214 @@
+"""`confidence_interval`: any criterion with its interval."""
+
+import math
+import secrets
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ironstep.metrics import _resampling
+from ironstep.metrics._counts import BinaryCounts
+from ironstep.metrics._estimate import Estimate
+from ironstep.metrics._inputs import check_consistent_length, column
+from ironstep.metrics._limits import Codes
+from ironstep.metrics._statistics import Progress, Statistic, counts_statistic, statistic
+
+FEWEST_CLUSTERS = 5
+FEW_CLUSTERS = 20
+_RESAMPLING = ("percentile", "bca")
+
+
+def confidence_interval(
+    metric: str | Callable[..., Any],
+    y_true: Any,
+    y_score_or_pred: Any,
+    *,
+    metric_params: dict[str, Any] | None = None,
+    pos_label: Any = 1,
+    method: str = "auto",
+    confidence_level: float = 0.95,
+    groups: Any = None,
+    stratify: bool | str = "auto",
+    n_resamples: int = 9999,
+    random_state: int | None = None,
+    progress: Progress = None,
+) -> Estimate:
+    """Value of a criterion and its confidence interval.
+
+    Parameters
+    ----------
+    metric : str or callable
+        The name of a criterion (those of `BinaryCounts` and their scikit-learn names; ``"auc"``,
+        ``"partial_auc"``, ``"average_precision"``, ``"sensitivity_at_specificity"``,
+        ``"specificity_at_sensitivity"``, ``"youden"``; ``"brier_score_loss"``, ``"log_loss"``,
+        ``"net_benefit"``), or any function of ``(y_true, y_score_or_pred)`` that returns a number.
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_score_or_pred : array-like of shape (n_samples,)
+        Predicted labels, scores or probabilities, as the metric wants.
+    metric_params : dict, optional
+        What else the metric asks for: ``{"specificity": 0.9}``, say.
+    pos_label : int, float, bool or str, default=1
+        The positive class.
+    method : str, default="auto"
+        ``"auto"`` takes the first of: for a proportion ``"wilson"``, ``"clopper-pearson"``,
+        ``"jeffreys"``, ``"agresti-coull"`` (F1 by the Jaccard index, of which it is a function);
+        for the AUC ``"delong-logit"``, ``"delong"``, with groups ``"obuchowski-logit"``,
+        ``"obuchowski"``; MCC ``"fisher-z"``; likelihood ratios and odds ratio ``"log"``; kappa
+        ``"delta"``; balanced accuracy and Youden's J ``"mover"``; average precision ``"logit"``,
+        ``"delta"``; Brier score, log loss and net benefit ``"t"``; all else ``"percentile"``.
+        ``"percentile"`` and ``"bca"`` resample any of them (BCa where its acceleration is known).
+    confidence_level : float in (0, 1), default=0.95
+    groups : array-like of shape (n_samples,), optional
+        To which patient each case belongs: cases of one patient are not independent. Below 20
+        patients there is a warning, below 5 no interval.
+    stratify : bool or "auto", default="auto"
+        Whether each resample has as many cases of each class as there are; "auto": where the
+        criterion does not depend on the share of positives. With groups, whole groups are drawn.
+    n_resamples : int, default=9999
+    random_state : int, optional
+        Seed of the resamples; drawn and reported if None.
+    progress : callable, optional
+        Called with the number of resamples done and that of all.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ValueError
+        If an argument is not among those above, lengths differ, or the metric is undefined.
+
+    Examples
+    --------
+    >>> from ironstep.metrics import confidence_interval
+    >>> y_true = [0] * 20 + [1] * 10
+    >>> y_pred = [0] * 18 + [1] * 11 + [0]
+    >>> print(confidence_interval("sensitivity", y_true, y_pred))
+    0.900 [0.596, 0.982] (95%, wilson)
+    """
+    _check(confidence_level, stratify, n_resamples, random_state)
+    check_consistent_length(y_true, y_score_or_pred, groups)
+    codes = None if groups is None else _codes(groups)
+    params = {} if metric_params is None else dict(metric_params)
+    chosen = statistic(metric, y_true, y_score_or_pred, params, pos_label, codes)
+    return _estimate(
+        chosen, codes, method, confidence_level, stratify, n_resamples, random_state, progress
+    )
+
+
+def interval_of_counts(
+    counts: BinaryCounts,
+    criterion: str,
+    method: str = "auto",
+    confidence_level: float = 0.95,
+    n_resamples: int = 9999,
+    random_state: int | None = None,
+) -> Estimate:
+    """Value of a criterion over known counts and its interval, as `confidence_interval`."""
+    _check(confidence_level, "auto", n_resamples, random_state)
+    chosen = counts_statistic(criterion, counts)
+    return _estimate(
+        chosen, None, method, confidence_level, "auto", n_resamples, random_state, None
+    )
+
+
+def _check(
+    confidence_level: float, stratify: bool | str, n_resamples: int, random_state: int | None
+) -> None:
+    if not 0 < confidence_level < 1:
+        raise ValueError(
+            f"confidence_level: got {confidence_level!r}; a number between 0 and 1 expected"
+        )
+    if stratify not in (True, False, "auto"):
+        raise ValueError(f"stratify: got {stratify!r}; True, False or 'auto' expected")
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples: got {n_resamples!r}; at least 1 expected")
+    if random_state is not None and random_state < 0:
+        raise ValueError(f"random_state: got {random_state!r}; None or at least 0 expected")
+
+
+def _codes(groups: Any) -> Codes:
+    """Numbers of the groups, in order of their names."""
+    values = column(groups, "groups")
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        index = int(np.isnan(values).argmax())
+        raise ValueError(f"groups: NaN at index {index}; a group expected for every case")
+    return np.unique(values, return_inverse=True)[1].astype(np.intp).reshape(-1)
+
+
+def _estimate(
+    chosen: Statistic,
+    codes: Codes | None,
+    method: str,
+    level: float,
+    stratify: bool | str,
+    n_resamples: int,
+    random_state: int | None,
+    progress: Progress,
+) -> Estimate:
+    if math.isnan(chosen.value):
+        raise ValueError("metric: undefined for these cases: a class or a prediction is missing")
+    allowed = (*chosen.formulas, *_RESAMPLING)
+    if method != "auto" and method not in allowed:
+        raise ValueError(f"method: got {method!r}; auto, {', '.join(allowed)} expected")
+    method = allowed[0] if method == "auto" else method
+    n_groups = None if codes is None else int(codes.max()) + 1
+    common = dict(
+        value=chosen.value, confidence_level=level, n=chosen.n, n_groups=n_groups
+    )
+    notes: tuple[str, ...] = ()
+    if n_groups is not None and n_groups < FEW_CLUSTERS:
+        text = f"{n_groups} groups"
+        if n_groups < FEWEST_CLUSTERS:
+            notes = (f"{text} are too few for an interval: at least {FEWEST_CLUSTERS}",)
+            warnings.warn(notes[0], stacklevel=3)
+            nothing = dict(low=math.nan, high=math.nan, method="none")
+            return Estimate(**common, **nothing, notes=notes)  # type: ignore[arg-type]
+        notes = (f"{text} are few: the interval may cover less than it says",)
+        warnings.warn(notes[0], stacklevel=3)
+    if method in chosen.formulas:
+        limits = chosen.limits(method, level)
+        return Estimate(
+            **common,  # type: ignore[arg-type]
+            low=limits.low,
+            high=limits.high,
+            method=limits.method,
+            standard_error=limits.standard_error,
+            notes=notes + limits.notes,
+        )
+
+    seed = secrets.randbits(63) if random_state is None else int(random_state)
+    stratified = chosen.of_classes if stratify == "auto" else bool(stratify)
+    stratified = stratified and codes is None
+    influences = None
+    if method == "bca":
+        influences = chosen.influences()
+        if influences is None:
+            raise ValueError("method: 'bca' needs influence values, which this metric has not")
+    values = chosen.resample(n_resamples, stratified, seed, progress)
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        raise ValueError("metric: undefined in every resample")
+    if len(defined) < len(values):
+        share = 1 - len(defined) / len(values)
+        notes += (f"{share:.1%} of the resamples are undefined and left out",)
+    if influences is None:
+        low, high = _resampling.percentile(defined, level)
+    else:
+        low, high = _resampling.bca(defined, chosen.value, influences, level)
+    kind = "groups" if codes is not None else "stratified" if stratified else "cases"
+    return Estimate(
+        **common,  # type: ignore[arg-type]
+        low=low,
+        high=high,
+        method=f"{method} bootstrap, {kind}",
+        standard_error=float(defined.std(ddof=1)) if len(defined) > 1 else None,
+        n_resamples=n_resamples,
+        n_undefined=len(values) - len(defined),
+        seed=seed,
+        notes=notes,
+    )

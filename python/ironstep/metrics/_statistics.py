@@ -1,0 +1,421 @@
+"""A criterion on the cases at hand: its value, its formulas for an interval, and its resamples."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ironstep.metrics import _limits, _resampling
+from ironstep.metrics._counts import BinaryCounts
+from ironstep.metrics._criteria import CRITERIA, IDENTITY, LOGIT, Criterion, Proportion, Scale
+from ironstep.metrics._distributions import t_quantile
+from ironstep.metrics._inputs import column
+from ironstep.metrics._limits import Codes, Flags, Limits, Table
+from ironstep.metrics._ranking import _cases
+from ironstep.metrics._resampling import Floats
+from ironstep.metrics._score_index import ScoreIndex
+
+Progress = Callable[[int, int], object] | None
+
+
+class Statistic:
+    """What all kinds have in common."""
+
+    value: float
+    n: int
+    formulas: tuple[str, ...] = ()
+    """Names of methods by formula, the default first; none: the default is to resample."""
+    of_classes = True
+    """Whether the share of positives plays no part in it."""
+    note: str | None = None
+
+    def limits(self, method: str, level: float) -> Limits:
+        """Limits by a formula."""
+        raise NotImplementedError
+
+    def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
+        """Values in resamples, NaN where it is undefined."""
+        raise NotImplementedError
+
+    def influences(self) -> Floats | None:
+        """How much each case, or cluster, moves the value; None if nobody knows."""
+        return None
+
+
+class OfCounts(Statistic):
+    """A formula over the 2×2 table."""
+
+    def __init__(self, criterion: Criterion, table: Table) -> None:
+        self.criterion, self.table = criterion, table
+        self.value = float(criterion.value(table.cells))
+        self.formulas = _limits.methods_of(criterion)
+        self.of_classes = criterion.of_classes
+        among = criterion.split(table.cells)[1] if isinstance(criterion, Proportion) else None
+        self.n = int(table.cells.sum() if among is None else among)
+
+    def limits(self, method: str, level: float) -> Limits:
+        return _limits.limits(self.criterion, self.table, method, level)
+
+    def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
+        random = np.random.default_rng(seed)
+        table = self.table
+        if table.clusters is not None:
+            k = len(table.clusters)
+            parts = [
+                random.multinomial(k, np.full(k, 1 / k), size=size) @ table.clusters
+                for size in _parts(n, k)
+            ]
+            cells = np.concatenate(parts)
+        elif stratify:
+            cells = np.empty((n, 4))
+            for a, b in ((0, 2), (1, 3)):  # positives: tp, fn; negatives: fp, tn
+                total = int(table.cells[a] + table.cells[b])
+                hits = random.binomial(total, table.cells[a] / max(total, 1), size=n)
+                cells[:, a], cells[:, b] = hits, total - hits
+        else:
+            total = int(table.cells.sum())
+            cells = random.multinomial(total, table.cells / total, size=n).astype(np.float64)
+        values: Floats = self.criterion.value(cells)
+        return values
+
+    def influences(self) -> Floats:
+        per_cell = self.criterion.influence(self.table.cells)
+        if self.table.clusters is not None:
+            return np.asarray(self.table.clusters @ per_cell)
+        return np.repeat(per_cell, self.table.cells.astype(np.intp))
+
+
+def _parts(n: int, width: int) -> list[int]:
+    """Split n rows of a width into parts of some megabytes."""
+    size = max(1, 2**20 // width)
+    return [min(size, n - start) for start in range(0, n, size)]
+
+
+class OfShare(OfCounts):
+    """The share of cases that hit, whatever a hit is."""
+
+    def __init__(self, hits: Flags, groups: Codes | None) -> None:
+        table = _limits.cell_table(np.ones(len(hits), dtype=np.bool_), hits, groups)
+        super().__init__(CRITERIA["accuracy"], table)
+
+
+class OfScores(Statistic):
+    """What the order of the scores decides."""
+
+    def __init__(
+        self, name: str, index: ScoreIndex, at: float | None, groups: Codes | None
+    ) -> None:
+        self.name, self.index, self.at, self.groups = name, index, at, groups
+        self.n = len(index)
+        self.value = self._value()
+        if name == "auc":
+            self.formulas = ("delong-logit", "delong") if groups is None else (
+                "obuchowski-logit",
+                "obuchowski",
+            )
+        elif name == "average_precision":
+            self.formulas = ("logit", "delta")
+            self.of_classes = False
+
+    def _value(self) -> float:
+        index, at = self.index, self.at
+        if self.name == "auc":
+            return index.auc()
+        if self.name == "average_precision":
+            return index.average_precision()
+        if self.name == "youden":
+            point = index.youden()
+            return point.sensitivity + point.specificity - 1
+        assert at is not None
+        if self.name == "partial_auc":
+            return index.partial_auc(at, standardized=False)
+        if self.name == "sensitivity_at_specificity":
+            return index.sensitivity_at_specificity(at).sensitivity
+        return index.specificity_at_sensitivity(at).specificity
+
+    def limits(self, method: str, level: float) -> Limits:
+        index, value = self.index, self.value
+        variance = self._variance()
+        scale: Scale = LOGIT if method.endswith("logit") else IDENTITY
+        if scale is LOGIT and (value in (0, 1) or not variance > 0):
+            if self.name != "auc" or self.groups is not None:
+                return Limits(math.nan, math.nan, method, None, ("no variance: no interval",))
+            low, high = _limits.newcombe_auc(value, index.n_positive, index.n_negative, level)
+            return Limits(low, high, "newcombe", None, ("DeLong's variance is zero",))
+        error = math.sqrt(variance)
+        quantile = (
+            _limits.normal_quantile((1 + level) / 2)
+            if self.groups is None
+            else t_quantile((1 + level) / 2, int(self.groups.max()))
+        )
+        half = quantile * error * scale.slope(value)
+        at = float(scale.to(value))
+        name = method if self.groups is None else f"{method}, t"
+        return Limits(scale.back(at - half), scale.back(at + half), name, error)
+
+    def _variance(self) -> float:
+        if self.name == "average_precision":
+            influences = self.influences()
+            k = len(influences)
+            return float(k / (k - 1) * (influences @ influences))
+        if self.groups is None:
+            return self.index.delong_variance()
+        return obuchowski_covariance([self.index], self.groups)[0, 0].item()
+
+    def influences(self) -> Floats:
+        if self.name == "auc":
+            each = self.index.influence()
+        elif self.name == "average_precision":
+            each = average_precision_influence(self.index)
+        else:
+            raise NotImplementedError
+        return each if self.groups is None else np.bincount(self.groups, each)
+
+    def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
+        if self.groups is None:
+            parts = []
+            for start in range(0, n, 100):
+                size = min(100, n - start)
+                parts.append(
+                    self.index.bootstrap(
+                        self.name,  # type: ignore[arg-type]
+                        value=self.at,
+                        n_resamples=size,
+                        stratify=stratify,
+                        random_state=seed,
+                        first=start,
+                    )
+                )
+                if progress is not None:
+                    progress(start + size, n)
+            return np.concatenate(parts)
+        if self.name != "auc":
+            raise NotImplementedError
+        draws = _resampling.drawn(int(self.groups.max()) + 1, n, seed)
+        values = (self.index.auc_of_counts(counts[self.groups]) for counts in draws)
+        return _resampling.with_progress(values, n, progress)
+
+
+def obuchowski_covariance(indices: list[ScoreIndex], groups: Codes) -> Floats:
+    """Covariances of the AUCs of several scores of the same cases in clusters.
+
+    With S⁺ and S⁻ the sums of a cluster's placements minus the AUC over its positive and its
+    negative cases: Σ of products within each class times K/(K−1), K being the number of clusters
+    with such cases, and twice the mixed products times I/(I−1), I being the number of all clusters
+    (Obuchowski 1997, Biometrics 53:567).
+    """
+    n_groups = int(groups.max()) + 1
+    is_positive = np.empty(len(groups), dtype=np.bool_)
+    first = indices[0]
+    is_positive[first.order] = np.repeat(
+        np.tile([True, False], len(first.tps)), _alternating(first)
+    )
+    sums = {}
+    factor = {}
+    for sign, cases in ((1, is_positive), (0, ~is_positive)):
+        present = len(np.unique(groups[cases]))
+        factor[sign] = present / (present - 1) if present > 1 else math.nan
+        sums[sign] = np.stack(
+            [
+                np.bincount(groups[cases], index.influence()[cases], minlength=n_groups)
+                for index in indices
+            ]
+        )
+    mixed = sums[1] @ sums[0].T * n_groups / (n_groups - 1)
+    covariance: Floats = (
+        factor[1] * sums[1] @ sums[1].T + factor[0] * sums[0] @ sums[0].T + mixed + mixed.T
+    )
+    return covariance
+
+
+def _alternating(index: ScoreIndex) -> NDArray[np.int64]:
+    """Positive and negative cases at each threshold, in turn: those of `ScoreIndex.order`."""
+    tps, fps = np.diff(index.tps, prepend=0), np.diff(index.fps, prepend=0)
+    return np.stack((tps, fps), axis=1).reshape(-1)
+
+
+def average_precision_influence(index: ScoreIndex) -> Floats:
+    """How much each case moves the average precision: the derivative by its weight.
+
+    A positive case at precision p adds (p − AP) / P, and moves the precision at every positive case
+    with no higher score: by FP / (TP + FP)² up, a negative case by TP / (TP + FP)² down.
+    """
+    tps, fps = index.tps.astype(np.float64), index.fps.astype(np.float64)
+    called = tps + fps
+    positives = tps[-1]
+    precision = tps / called
+    new = np.diff(tps, prepend=0)
+    up = np.cumsum((new * fps / called**2)[::-1])[::-1] / positives
+    down = np.cumsum((new * tps / called**2)[::-1])[::-1] / positives
+    own = (precision - index.average_precision()) / positives
+    per_threshold = np.stack((own + up, -down), axis=1).reshape(-1)
+    influence = np.empty(len(index))
+    influence[index.order] = np.repeat(per_threshold, _alternating(index))
+    return influence
+
+
+class OfMean(Statistic):
+    """The mean of one number a case."""
+
+    formulas = ("t",)
+    of_classes = False
+
+    def __init__(self, each: Floats, groups: Codes | None) -> None:
+        self.each, self.groups = each, groups
+        self.n = len(each)
+        self.value = float(each.mean())
+
+    def limits(self, method: str, level: float) -> Limits:
+        units = self.influences()
+        k = len(units)
+        error = math.sqrt(k / (k - 1) * float(units @ units))
+        half = t_quantile((1 + level) / 2, k - 1) * error
+        name = method if self.groups is None else "t, clusters"
+        return Limits(self.value - half, self.value + half, name, error)
+
+    def influences(self) -> Floats:
+        each = (self.each - self.value) / self.n
+        return each if self.groups is None else np.bincount(self.groups, each)
+
+    def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
+        sizes = np.ones(self.n) if self.groups is None else np.bincount(self.groups)
+        sums = self.each if self.groups is None else np.bincount(self.groups, self.each)
+        draws = _resampling.drawn(len(sums), n, seed)
+        values = (float(counts @ sums / (counts @ sizes)) for counts in draws)
+        return _resampling.with_progress(values, n, progress)
+
+
+class OfFunction(Statistic):
+    """Any function of labels and answers."""
+
+    of_classes = True
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        y_true: NDArray[Any],
+        y: NDArray[Any],
+        groups: Codes | None,
+    ) -> None:
+        self.function, self.y_true, self.y, self.groups = function, y_true, y, groups
+        self.n = len(y_true)
+        self.value = float(function(y_true, y))
+
+    def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
+        values = map(self._value, self._rows(n, stratify, seed))
+        return _resampling.with_progress(values, n, progress)
+
+    def _rows(self, n: int, stratify: bool, seed: int) -> Iterator[NDArray[np.intp]]:
+        if self.groups is not None:
+            by_group = np.split(
+                np.argsort(self.groups, kind="stable"),
+                np.cumsum(np.bincount(self.groups))[:-1],
+            )
+            for counts in _resampling.drawn(len(by_group), n, seed):
+                taken = np.repeat(np.arange(len(by_group)), counts)
+                yield np.concatenate([by_group[group] for group in taken])
+            return
+        codes = np.zeros(self.n, dtype=np.intp)
+        if stratify:
+            codes = np.unique(self.y_true, return_inverse=True)[1]
+        strata = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+        yield from _resampling.rows(strata, n, seed)
+
+    def _value(self, rows: NDArray[np.intp]) -> float:
+        try:
+            return float(self.function(self.y_true[rows], self.y[rows]))
+        except ValueError:
+            return math.nan  # not defined for what was drawn
+
+
+_OF_SCORES = {
+    "auc": ("auc", None),
+    "roc_auc": ("auc", None),
+    "roc_auc_score": ("auc", None),
+    "average_precision": ("average_precision", None),
+    "average_precision_score": ("average_precision", None),
+    "partial_auc": ("partial_auc", "max_fpr"),
+    "sensitivity_at_specificity": ("sensitivity_at_specificity", "specificity"),
+    "specificity_at_sensitivity": ("specificity_at_sensitivity", "sensitivity"),
+    "youden": ("youden", None),
+}
+_LOSSES = ("brier_score_loss", "log_loss", "net_benefit")
+NAMES = tuple(sorted({*CRITERIA, *_OF_SCORES, *_LOSSES}))
+
+
+def statistic(
+    metric: str | Callable[..., Any],
+    y_true: Any,
+    y: Any,
+    params: dict[str, Any],
+    pos_label: Any,
+    groups: Codes | None,
+) -> Statistic:
+    """Find what a name or function stands for, on these cases."""
+    if callable(metric):
+        labels, answers = np.asarray(y_true), np.asarray(y)
+        return OfFunction(lambda a, b: metric(a, b, **params), labels, answers, groups)
+    if metric in ("accuracy", "accuracy_score") and not params:
+        labels, answers = column(y_true, "y_true"), column(y, "y_score_or_pred")
+        return OfShare(np.asarray(labels == answers), groups)
+    if metric in CRITERIA:
+        _no_more(params)
+        is_positive = _positive(y_true, pos_label)
+        return OfCounts(
+            CRITERIA[metric], _limits.cell_table(is_positive, _positive(y, pos_label), groups)
+        )
+    if metric in _OF_SCORES:
+        name, needs = _OF_SCORES[metric]
+        at = None
+        if needs is not None:
+            if needs not in params:
+                raise ValueError(f"metric_params: {needs!r} is missing, which {metric!r} needs")
+            at = float(params[needs])
+        _no_more({key: value for key, value in params.items() if key != needs})
+        return OfScores(name, ScoreIndex(y_true, y, pos_label=pos_label), at, groups)
+    if metric in _LOSSES:
+        return _of_loss(metric, _positive(y_true, pos_label), column(y, "y_score"), params, groups)
+    raise ValueError(f"metric: got {metric!r}; one of {', '.join(NAMES)} or a function expected")
+
+
+def _no_more(params: dict[str, Any]) -> None:
+    if params:
+        raise ValueError(f"metric_params: got {sorted(params)}; the metric takes none of these")
+
+
+def _positive(labels: Any, pos_label: Any) -> Flags:
+    values, positive = _cases(labels, pos_label)
+    return np.asarray(values == positive)
+
+
+def _of_loss(
+    name: str, is_positive: Flags, y: NDArray[Any], params: dict[str, Any], groups: Codes | None
+) -> Statistic:
+    scores = y.astype(np.float64)
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError("y_score: probabilities from 0 to 1 expected")
+    if name == "net_benefit":
+        threshold = params.get("threshold")
+        if threshold is None or not 0 < threshold < 1:
+            raise ValueError(f"metric_params: threshold: got {threshold!r}; in (0, 1) expected")
+        _no_more({key: value for key, value in params.items() if key != "threshold"})
+        called = scores >= threshold
+        each = np.where(is_positive, 1.0, -threshold / (1 - threshold)) * called
+        return OfMean(each, groups)
+    _no_more(params)
+    if name == "brier_score_loss":
+        return OfMean((scores - is_positive) ** 2, groups)
+    eps = np.finfo(np.float64).eps
+    right = np.clip(np.where(is_positive, scores, 1 - scores), eps, 1 - eps)
+    return OfMean(-np.log(right), groups)
+
+
+def counts_statistic(name: str, counts: BinaryCounts) -> OfCounts:
+    """A criterion over counts that are known."""
+    if name not in CRITERIA:
+        names = ", ".join(sorted(CRITERIA))
+        raise ValueError(f"criterion: got {name!r}; one of {names} expected")
+    cells = np.array([counts.tp, counts.fp, counts.fn, counts.tn], dtype=np.float64)
+    return OfCounts(CRITERIA[name], Table(cells))
