@@ -13,7 +13,13 @@ from ironstep.metrics._counts import BinaryCounts
 from ironstep.metrics._estimate import Estimate
 from ironstep.metrics._inputs import check_consistent_length, column
 from ironstep.metrics._limits import Codes
-from ironstep.metrics._statistics import Progress, Statistic, counts_statistic, statistic
+from ironstep.metrics._statistics import (
+    Progress,
+    Statistic,
+    counts_statistic,
+    per_unit,
+    statistic,
+)
 
 FEWEST_CLUSTERS = 5
 FEW_CLUSTERS = 20
@@ -189,6 +195,7 @@ def _estimate(
         influences = chosen.influences()
         if influences is None:
             raise ValueError("method: 'bca' needs influence values, which this metric has not")
+        influences = per_unit(influences, codes)
     values = chosen.resample(n_resamples, stratified, seed, progress)
     defined = values[~np.isnan(values)]
     if not len(defined):

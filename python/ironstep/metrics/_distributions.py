@@ -21,6 +21,21 @@ def t_quantile(probability: float, degrees: float) -> float:
     return float(_special().stdtrit(degrees, probability))
 
 
+def t_cdf(value: float, degrees: float) -> float:
+    """Distribution function of Student's distribution."""
+    return float(_special().stdtr(degrees, value))
+
+
+def chi2_above(value: float, degrees: float) -> float:
+    """Probability that χ² is above a value."""
+    return float(_special().chdtrc(degrees, value))
+
+
+def binomial_half_cdf(k: int, n: int) -> float:
+    """Probability of at most k heads in n throws."""
+    return float(_special().bdtr(k, n, 0.5)) if k >= 0 else 0.0
+
+
 def beta_quantile(probability: float, a: float, b: float) -> float:
     """Quantile of the beta distribution."""
     return float(_special().betaincinv(a, b, probability))

@@ -185,10 +185,14 @@ def newcombe_auc(auc: float, n_positive: int, n_negative: int, level: float) -> 
     return (0.0 if auc == 0 else search(0.0)), (1.0 if auc == 1 else search(1.0))
 
 
-def cell_table(is_positive: Flags, is_called: Flags, groups: Codes | None) -> Table:
-    """Count the cells of cases given as truth and prediction."""
-    # Their places in CELLS.
-    cell = np.where(is_called, np.where(is_positive, 0, 1), np.where(is_positive, 2, 3))
+def cell_of(is_positive: Flags, is_called: Flags) -> Codes:
+    """Which of `CELLS` each case is in."""
+    cells: Codes = np.where(is_called, np.where(is_positive, 0, 1), np.where(is_positive, 2, 3))
+    return cells
+
+
+def cell_table(cell: Codes, groups: Codes | None) -> Table:
+    """Count the cases in each cell."""
     if groups is None:
         return Table(np.bincount(cell, minlength=len(CELLS)).astype(np.float64))
     n_groups = int(groups.max()) + 1

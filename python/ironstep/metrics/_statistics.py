@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ironstep.metrics import _limits, _resampling
 from ironstep.metrics._counts import BinaryCounts
-from ironstep.metrics._criteria import CRITERIA, IDENTITY, LOGIT, Criterion, Proportion, Scale
+from ironstep.metrics._criteria import CELLS, CRITERIA, IDENTITY, LOGIT, Criterion, Proportion, Scale
 from ironstep.metrics._distributions import t_quantile
 from ironstep.metrics._inputs import column
 from ironstep.metrics._limits import Codes, Flags, Limits, Table
@@ -39,16 +39,25 @@ class Statistic:
         """Values in resamples, NaN where it is undefined."""
         raise NotImplementedError
 
+    def resample_paired(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
+        """Values in resamples that are the same for every statistic of these cases."""
+        return self.resample(n, stratify, seed, progress)
+
     def influences(self) -> Floats | None:
-        """How much each case, or cluster, moves the value; None if nobody knows."""
+        """How much each case moves the value, in the cases' order; None if nobody knows."""
         return None
+
+
+def per_unit(influences: Floats, groups: Codes | None) -> Floats:
+    """Sums of influences over what was drawn as one: a case, or a group of them."""
+    return influences if groups is None else np.bincount(groups, influences)
 
 
 class OfCounts(Statistic):
     """A formula over the 2×2 table."""
 
-    def __init__(self, criterion: Criterion, table: Table) -> None:
-        self.criterion, self.table = criterion, table
+    def __init__(self, criterion: Criterion, table: Table, cell: Codes | None = None) -> None:
+        self.criterion, self.table, self.cell = criterion, table, cell
         self.value = float(criterion.value(table.cells))
         self.formulas = _limits.methods_of(criterion)
         self.of_classes = criterion.of_classes
@@ -80,10 +89,26 @@ class OfCounts(Statistic):
         values: Floats = self.criterion.value(cells)
         return values
 
+    def resample_paired(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
+        # `resample` draws counts, in which the cases are no longer to be told apart.
+        if self.table.clusters is not None or self.cell is None:
+            return self.resample(n, stratify, seed, progress)
+        cell = self.cell
+        is_positive = np.isin(cell, [CELLS.index("tp"), CELLS.index("fn")])
+        strata = [is_positive, ~is_positive] if stratify else [np.ones_like(is_positive)]
+        draws = _resampling.rows([np.flatnonzero(each) for each in strata], n, seed)
+        cells = np.empty((n, len(CELLS)))
+        for done, drawn in enumerate(draws):
+            cells[done] = np.bincount(cell[drawn], minlength=len(CELLS))
+            if progress is not None:
+                progress(done + 1, n)
+        values: Floats = self.criterion.value(cells)
+        return values
+
     def influences(self) -> Floats:
         per_cell = self.criterion.influence(self.table.cells)
-        if self.table.clusters is not None:
-            return np.asarray(self.table.clusters @ per_cell)
+        if self.cell is not None:
+            return np.asarray(per_cell[self.cell])
         return np.repeat(per_cell, self.table.cells.astype(np.intp))
 
 
@@ -91,14 +116,6 @@ def _parts(n: int, width: int) -> list[int]:
     """Split n rows of a width into parts of some megabytes."""
     size = max(1, 2**20 // width)
     return [min(size, n - start) for start in range(0, n, size)]
-
-
-class OfShare(OfCounts):
-    """The share of cases that hit, whatever a hit is."""
-
-    def __init__(self, hits: Flags, groups: Codes | None) -> None:
-        table = _limits.cell_table(np.ones(len(hits), dtype=np.bool_), hits, groups)
-        super().__init__(CRITERIA["accuracy"], table)
 
 
 class OfScores(Statistic):
@@ -157,21 +174,19 @@ class OfScores(Statistic):
 
     def _variance(self) -> float:
         if self.name == "average_precision":
-            influences = self.influences()
+            influences = per_unit(average_precision_influence(self.index), self.groups)
             k = len(influences)
             return float(k / (k - 1) * (influences @ influences))
         if self.groups is None:
             return self.index.delong_variance()
         return obuchowski_covariance([self.index], self.groups)[0, 0].item()
 
-    def influences(self) -> Floats:
+    def influences(self) -> Floats | None:
         if self.name == "auc":
-            each = self.index.influence()
-        elif self.name == "average_precision":
-            each = average_precision_influence(self.index)
-        else:
-            raise NotImplementedError
-        return each if self.groups is None else np.bincount(self.groups, each)
+            return self.index.influence()
+        if self.name == "average_precision":
+            return average_precision_influence(self.index)
+        return None
 
     def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
         if self.groups is None:
@@ -268,7 +283,7 @@ class OfMean(Statistic):
         self.value = float(each.mean())
 
     def limits(self, method: str, level: float) -> Limits:
-        units = self.influences()
+        units = per_unit(self.influences(), self.groups)
         k = len(units)
         error = math.sqrt(k / (k - 1) * float(units @ units))
         half = t_quantile((1 + level) / 2, k - 1) * error
@@ -276,8 +291,7 @@ class OfMean(Statistic):
         return Limits(self.value - half, self.value + half, name, error)
 
     def influences(self) -> Floats:
-        each = (self.each - self.value) / self.n
-        return each if self.groups is None else np.bincount(self.groups, each)
+        return (self.each - self.value) / self.n
 
     def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
         sizes = np.ones(self.n) if self.groups is None else np.bincount(self.groups)
@@ -358,14 +372,14 @@ def statistic(
         labels, answers = np.asarray(y_true), np.asarray(y)
         return OfFunction(lambda a, b: metric(a, b, **params), labels, answers, groups)
     if metric in ("accuracy", "accuracy_score") and not params:
-        labels, answers = column(y_true, "y_true"), column(y, "y_score_or_pred")
-        return OfShare(np.asarray(labels == answers), groups)
+        # Of any number of classes: right is right.
+        right = np.asarray(column(y_true, "y_true") == column(y, "y_score_or_pred"))
+        cell = _limits.cell_of(np.ones_like(right), right)
+        return OfCounts(CRITERIA[metric], _limits.cell_table(cell, groups), cell)
     if metric in CRITERIA:
         _no_more(params)
-        is_positive = _positive(y_true, pos_label)
-        return OfCounts(
-            CRITERIA[metric], _limits.cell_table(is_positive, _positive(y, pos_label), groups)
-        )
+        cell = _limits.cell_of(_positive(y_true, pos_label), _positive(y, pos_label))
+        return OfCounts(CRITERIA[metric], _limits.cell_table(cell, groups), cell)
     if metric in _OF_SCORES:
         name, needs = _OF_SCORES[metric]
         at = None

@@ -1,0 +1,5 @@
+"""tmp."""
+from ironstep.metrics._counts import BinaryCounts
+from ironstep.metrics._confidence_interval import confidence_interval
+from ironstep.metrics._compare import compare, delong_test, mcnemar_test, holm
+from ironstep.metrics._score_index import ScoreIndex

@@ -1,0 +1,570 @@
+"""Two models on the same cases, and several: differences with intervals and tests."""
+
+import math
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ironstep.metrics import _distributions as dist
+from ironstep.metrics import _proportion, _resampling
+from ironstep.metrics._confidence_interval import _check, _codes
+from ironstep.metrics._criteria import Proportion
+from ironstep.metrics._inputs import check_consistent_length, column
+from ironstep.metrics._limits import Codes
+from ironstep.metrics._proportion import Interval
+from ironstep.metrics._score_index import ScoreIndex
+from ironstep.metrics._statistics import (
+    OfCounts,
+    OfFunction,
+    OfScores,
+    Progress,
+    Statistic,
+    obuchowski_covariance,
+    per_unit,
+    statistic,
+)
+
+Alternative = Literal["two-sided", "greater", "less", "noninferior"]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The difference of a criterion between two models on the same cases, `a` minus `b`."""
+
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    confidence_level: float
+    p_value: float
+    alternative: str
+    margin: float | None
+    method: str
+    """Of the interval."""
+    test: str
+    """Of the p-value."""
+    standard_error: float | None
+    n: int
+    n_groups: int | None = None
+    n_resamples: int | None = None
+    n_undefined: int = 0
+    seed: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        interval = f"[{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.difference:.3f} {interval}, p = {self.p_value:.3g} ({self.test})"
+
+
+def compare(
+    metric: str | Callable[..., Any],
+    y_true: Any,
+    a: Any,
+    b: Any,
+    *,
+    alternative: Alternative = "two-sided",
+    margin: float | None = None,
+    metric_params: dict[str, Any] | None = None,
+    pos_label: Any = 1,
+    method: str = "auto",
+    confidence_level: float = 0.95,
+    groups: Any = None,
+    stratify: bool | str = "auto",
+    n_resamples: int = 9999,
+    random_state: int | None = None,
+    progress: Progress = None,
+) -> Comparison:
+    """Compare two models on the same cases: metric of `a` minus metric of `b`.
+
+    Parameters
+    ----------
+    metric, metric_params, pos_label, confidence_level, groups, stratify, n_resamples, \
+random_state, progress
+        As in `confidence_interval`.
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    a, b : array-like of shape (n_samples,)
+        What the two models say of the same cases, in the same order.
+    alternative : {"two-sided", "greater", "less", "noninferior"}, default="two-sided"
+        What the p-value is evidence for: that the difference is not 0, above 0, below 0, or above
+        −`margin`. The last is one-sided; at level α = (1 − confidence_level) / 2 it agrees with the
+        lower limit of the interval.
+    margin : float > 0
+        For ``"noninferior"``: how much worse `a` may be. There is no default.
+    method : str, default="auto"
+        ``"auto"`` takes: for sensitivity, specificity, accuracy and other proportions over the same
+        cases ``"newcombe"`` (interval: Newcombe 1998, method 10; test: McNemar, mid-p), for
+        non-inferiority ``"tango"`` (score test and interval, Tango 1998); for the AUC ``"delong"``;
+        for all else that has influence values ``"delta"``; otherwise ``"percentile"``, which
+        resamples the cases, the same for both. With groups ``"delta"`` (AUC: Obuchowski) or
+        ``"percentile"``.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        If an argument is not among those above, lengths differ, or the metric is undefined.
+
+    Examples
+    --------
+    >>> from ironstep.metrics import compare
+    >>> y_true = [0, 0, 0, 0, 1, 1, 1, 1]
+    >>> good, poor = [1, 2, 3, 5, 4, 6, 7, 8], [1, 6, 3, 4, 2, 5, 7, 8]
+    >>> print(compare("auc", y_true, good, poor))
+    0.188 [-0.139, 0.514], p = 0.261 (DeLong)
+    """
+    _check(confidence_level, stratify, n_resamples, random_state)
+    if alternative not in ("two-sided", "greater", "less", "noninferior"):
+        raise ValueError(
+            f"alternative: got {alternative!r}; two-sided, greater, less or noninferior expected"
+        )
+    if (alternative == "noninferior") != (margin is not None) or (
+        margin is not None and not margin > 0
+    ):
+        raise ValueError(
+            f"margin: got {margin!r}; a number > 0 for alternative='noninferior', else None"
+        )
+    check_consistent_length(y_true, a, b, groups)
+    codes = None if groups is None else _codes(groups)
+    params = dict(metric_params or {})
+    pair = tuple(statistic(metric, y_true, y, params, pos_label, codes) for y in (a, b))
+    if any(math.isnan(each.value) for each in pair):
+        raise ValueError("metric: undefined for these cases: a class or a prediction is missing")
+    allowed = _methods(pair[0], codes, alternative)
+    if method == "auto":
+        method = allowed[0]
+    elif method not in allowed:
+        raise ValueError(f"method: got {method!r}; auto, {', '.join(allowed)} expected")
+
+    common = dict(
+        a=pair[0].value,
+        b=pair[1].value,
+        difference=pair[0].value - pair[1].value,
+        confidence_level=confidence_level,
+        alternative=alternative,
+        margin=margin,
+        n=pair[0].n,
+        n_groups=None if codes is None else int(codes.max()) + 1,
+    )
+    if method == "percentile":
+        found = _by_resampling(
+            pair, codes, alternative, margin, confidence_level, stratify, n_resamples, random_state, progress
+        )
+    elif method in ("newcombe", "tango"):
+        found = _paired_proportions(pair, method, alternative, margin, confidence_level)
+    else:
+        found = _by_influences(pair, codes, alternative, margin, confidence_level)
+    return Comparison(**(common | found))  # type: ignore[arg-type]
+
+
+def _methods(chosen: Statistic, codes: Codes | None, alternative: str) -> tuple[str, ...]:
+    """Names of methods, the default first."""
+    if isinstance(chosen, OfCounts) and codes is None and _of_same_cases(chosen):
+        pair = ("newcombe", "tango")
+        return (*(pair[::-1] if alternative == "noninferior" else pair), "delta", "percentile")
+    if isinstance(chosen, OfScores) and chosen.name == "auc":
+        return ("delong" if codes is None else "obuchowski", "percentile")
+    if isinstance(chosen, OfFunction) or chosen.influences() is None:
+        return ("percentile",)
+    return ("delta", "percentile")
+
+
+def _of_same_cases(chosen: OfCounts) -> bool:
+    """Whether a proportion's denominator is the truth's alone, and so that of both models."""
+    criterion = chosen.criterion
+    if not isinstance(criterion, Proportion) or criterion.attribute == "f1":
+        return False
+    return set(criterion.among) in ({"tp", "fn"}, {"tn", "fp"}, {"tp", "fp", "fn", "tn"})
+
+
+def _p_value(z: float, alternative: str, degrees: float | None) -> float:
+    def above(x: float) -> float:
+        return dist.normal_cdf(-x) if degrees is None else dist.t_cdf(-x, degrees)
+
+    if alternative == "two-sided":
+        return min(1.0, 2 * above(abs(z)))
+    return above(-z if alternative == "less" else z)
+
+
+def _by_influences(
+    pair: tuple[Statistic, ...],
+    codes: Codes | None,
+    alternative: str,
+    margin: float | None,
+    level: float,
+) -> dict[str, Any]:
+    first, second = pair
+    if isinstance(first, OfScores) and first.name == "auc":
+        assert isinstance(second, OfScores)
+        covariance = _auc_covariance([first.index, second.index], codes)
+        variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+        names = ("delong", "DeLong") if codes is None else ("obuchowski, t", "Obuchowski, t")
+    else:
+        influences = [each.influences() for each in pair]
+        assert influences[0] is not None
+        assert influences[1] is not None
+        units = per_unit(influences[0] - influences[1], codes)
+        k = len(units)
+        variance = k / (k - 1) * float(units @ units)
+        names = ("delta", "Wald") if codes is None else ("delta, clusters, t", "Wald, t")
+    degrees = None if codes is None else int(codes.max())
+    quantile = (
+        dist.normal_quantile((1 + level) / 2)
+        if degrees is None
+        else dist.t_quantile((1 + level) / 2, degrees)
+    )
+    difference = first.value - second.value
+    # What rounding leaves of a variance of zero.
+    error = math.sqrt(variance) if variance > 1e-24 else 0.0
+    shifted = difference + (margin or 0.0)
+    if error > 0:
+        p, notes = _p_value(shifted / error, alternative, degrees), ()
+    else:
+        p = 1.0 if shifted == 0 else _p_value(math.copysign(math.inf, shifted), alternative, None)
+        notes = ("the difference has no variance: the models order all cases alike",)
+    return dict(
+        low=difference - quantile * error,
+        high=difference + quantile * error,
+        p_value=p,
+        method=names[0],
+        test=names[1],
+        standard_error=error,
+        notes=notes,
+    )
+
+
+def _paired_proportions(
+    pair: tuple[Statistic, ...],
+    method: str,
+    alternative: str,
+    margin: float | None,
+    level: float,
+) -> dict[str, Any]:
+    first, second = pair
+    assert isinstance(first, OfCounts)
+    assert isinstance(second, OfCounts)
+    hit_a, hit_b = (_hits(each) for each in (first, second))
+    table = np.array([[np.sum(hit_a & hit_b), np.sum(hit_a & ~hit_b)], [np.sum(~hit_a & hit_b), 0]])
+    n = int(first.n)
+    only_a, only_b = int(table[0, 1]), int(table[1, 0])
+    if method == "tango":
+        low, high = tango(only_a, only_b, n, level)
+    else:
+        low, high = newcombe_paired(int(table[0, 0]), only_a, only_b, n, level)
+    if alternative == "noninferior":
+        assert margin is not None
+        p, test = dist.normal_cdf(-_tango_z(only_a, only_b, n, -margin)), "Tango's score"
+    else:
+        p, test = mcnemar_p(only_a, only_b, alternative), "McNemar, mid-p"
+    difference = (only_a - only_b) / n
+    error = math.sqrt(max(0.0, (only_a + only_b) / n - difference**2) / n)
+    name = {"newcombe": "newcombe, method 10", "tango": "tango"}[method]
+    return dict(low=low, high=high, p_value=p, method=name, test=test, standard_error=error)
+
+
+def _hits(chosen: OfCounts) -> NDArray[np.bool_]:
+    """Which of the cases that count are hits."""
+    criterion = chosen.criterion
+    assert isinstance(criterion, Proportion)
+    assert chosen.cell is not None
+    names = ("tp", "fp", "fn", "tn")
+    among = np.isin(chosen.cell, [names.index(name) for name in criterion.among])
+    return np.isin(chosen.cell[among], [names.index(name) for name in criterion.hits])
+
+
+def newcombe_paired(both: int, only_a: int, only_b: int, n: int, level: float) -> Interval:
+    """Limits of a difference of paired proportions (Newcombe 1998, SIM 17:2635, method 10)."""
+    neither = n - both - only_a - only_b
+    p_a, p_b = (both + only_a) / n, (both + only_b) / n
+    (low_a, high_a), (low_b, high_b) = (
+        _proportion.wilson(hits, n, level) for hits in (both + only_a, both + only_b)
+    )
+    product = float(both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    excess = both * neither - only_a * only_b
+    if excess > 0:
+        excess = max(excess - n / 2, 0)  # type: ignore[assignment]
+    phi = excess / math.sqrt(product) if product > 0 else 0.0
+
+    def half(x: float, y: float) -> float:
+        return math.sqrt(max(0.0, x * x - 2 * phi * x * y + y * y))
+
+    difference = p_a - p_b
+    return (
+        difference - half(p_a - low_a, high_b - p_b),
+        difference + half(high_a - p_a, p_b - low_b),
+    )
+
+
+def _tango_z(only_a: int, only_b: int, n: int, difference: float) -> float:
+    """Score statistic for a true difference (Tango 1998, SIM 17:891)."""
+    d = difference
+    # The share of cases that only b hits, by maximum likelihood under that difference.
+    b = -only_a - only_b + (2 * n - only_a + only_b) * d
+    c = -only_b * d * (1 - d)
+    root = math.sqrt(max(0.0, b * b - 8 * n * c))
+    share = (root - b) / (4 * n)
+    variance = n * (2 * share + d * (1 - d))
+    excess = only_a - only_b - n * d
+    if variance <= 0:
+        return 0.0 if excess == 0 else math.copysign(math.inf, excess)
+    return excess / math.sqrt(variance)
+
+
+def tango(only_a: int, only_b: int, n: int, level: float) -> Interval:
+    """Return the differences that Tango's score test does not refuse."""
+    z = dist.normal_quantile((1 + level) / 2)
+    at = (only_a - only_b) / n
+
+    def search(end: float) -> float:
+        inside, outside = at, end
+        for _ in range(100):
+            middle = (inside + outside) / 2
+            if abs(_tango_z(only_a, only_b, n, middle)) > z:
+                outside = middle
+            else:
+                inside = middle
+        return inside
+
+    return search(-1.0), search(1.0)
+
+
+def mcnemar_p(only_a: int, only_b: int, alternative: str = "two-sided", *, mid: bool = True) -> float:
+    """P-value of McNemar's test from the two counts in which the models disagree."""
+    n = only_a + only_b
+    if n == 0:
+        return 1.0
+
+    def at_most(k: int) -> float:
+        below = dist.binomial_half_cdf(k - 1, n)
+        exactly = dist.binomial_half_cdf(k, n) - below
+        return below + exactly / 2 if mid else below + exactly
+
+    if alternative == "greater":
+        return at_most(only_b)
+    if alternative == "less":
+        return at_most(only_a)
+    return min(1.0, 2 * at_most(min(only_a, only_b)))
+
+
+def _by_resampling(
+    pair: tuple[Statistic, ...],
+    codes: Codes | None,
+    alternative: str,
+    margin: float | None,
+    level: float,
+    stratify: bool | str,
+    n_resamples: int,
+    random_state: int | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    seed = secrets.randbits(63) if random_state is None else int(random_state)
+    stratified = pair[0].of_classes if stratify == "auto" else bool(stratify)
+    stratified = stratified and codes is None
+    first, second = (
+        each.resample_paired(n_resamples, stratified, seed, progress) for each in pair
+    )
+    differences = first - second
+    defined = differences[~np.isnan(differences)]
+    if not len(defined):
+        raise ValueError("metric: undefined in every resample")
+    low, high = _resampling.percentile(defined, level)
+    at = -(margin or 0.0)
+    # The share of resamples on the other side, as a p-value by inverting the percentile interval.
+    below = (np.sum(defined <= at) + 1) / (len(defined) + 1)
+    above = (np.sum(defined >= at) + 1) / (len(defined) + 1)
+    p = {
+        "two-sided": min(1.0, 2 * min(below, above)),
+        "less": above,
+    }.get(alternative, below)
+    kind = "groups" if codes is not None else "stratified" if stratified else "cases"
+    return dict(
+        low=low,
+        high=high,
+        p_value=float(p),
+        method=f"percentile bootstrap, {kind}",
+        test="bootstrap",
+        standard_error=float(defined.std(ddof=1)) if len(defined) > 1 else None,
+        n_resamples=n_resamples,
+        n_undefined=len(differences) - len(defined),
+        seed=seed,
+    )
+
+
+def _auc_covariance(indices: list[ScoreIndex], codes: Codes | None) -> Floats:
+    if codes is not None:
+        return obuchowski_covariance(indices, codes)
+    influences = np.stack([index.influence() for index in indices])
+    first = indices[0]
+    is_positive = np.zeros(len(first), dtype=np.bool_)
+    p, n = first.n_positive, first.n_negative
+    if min(p, n) < 2:
+        return np.full((len(indices), len(indices)), math.nan)
+    tps, fps = np.diff(first.tps, prepend=0), np.diff(first.fps, prepend=0)
+    turns = np.stack((tps, fps), axis=1).reshape(-1)
+    is_positive[first.order] = np.repeat(np.tile([True, False], len(tps)), turns)
+    covariance: Floats = np.zeros((len(indices), len(indices)))
+    for cases, count in ((is_positive, p), (~is_positive, n)):
+        part = influences[:, cases]
+        covariance += count / (count - 1) * (part @ part.T)
+    return covariance
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelongTest:
+    """The AUCs of several models on the same cases, and whether they are equal."""
+
+    aucs: Floats
+    covariance: Floats
+    """Shape (n_models, n_models)."""
+    statistic: float
+    """χ² of the hypothesis that all are equal."""
+    degrees_of_freedom: int
+    p_value: float
+    notes: tuple[str, ...] = ()
+
+
+def delong_test(
+    y_true: Any, scores: Sequence[Any], *, pos_label: Any = 1, groups: Any = None
+) -> DelongTest:
+    """Test whether several models have the same AUC on the same cases.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    scores : sequence of array-like of shape (n_samples,)
+        One column for each model, two at least.
+    pos_label : int, float, bool or str, default=1
+    groups : array-like of shape (n_samples,), optional
+        To which patient each case belongs: then with Obuchowski's covariances.
+
+    Returns
+    -------
+    DelongTest
+        Its covariance matrix is what software for studies with several readers asks for.
+
+    References
+    ----------
+    DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44:837; Obuchowski (1997), Biometrics 53:567.
+
+    Examples
+    --------
+    >>> from ironstep.metrics import delong_test
+    >>> y_true = [0, 0, 0, 0, 1, 1, 1, 1]
+    >>> test = delong_test(y_true, [[1, 2, 3, 5, 4, 6, 7, 8], [1, 6, 3, 4, 2, 5, 7, 8]])
+    >>> test.aucs, round(test.p_value, 3)
+    (array([0.9375, 0.75  ]), 0.268)
+    """
+    if len(scores) < 2:
+        raise ValueError(f"scores: got {len(scores)} models; two at least expected")
+    indices = [ScoreIndex(y_true, score, pos_label=pos_label) for score in scores]
+    codes = None if groups is None else _codes(groups)
+    aucs = np.array([index.auc() for index in indices])
+    covariance = _auc_covariance(indices, codes)
+    contrasts = np.eye(len(scores))[:-1] - np.eye(len(scores))[1:]
+    differences = contrasts @ aucs
+    spread = contrasts @ covariance @ contrasts.T
+    values, vectors = np.linalg.eigh(spread)
+    kept = values > 1e-12 * max(1e-12, float(np.abs(covariance).max()))
+    rank = int(kept.sum())
+    notes: tuple[str, ...] = ()
+    if rank < len(differences):
+        notes = ("some models order all cases alike: their difference has no variance",)
+    along = vectors[:, kept].T @ differences
+    chi2 = float((along**2 / values[kept]).sum())
+    p = dist.chi2_above(chi2, rank) if rank else 1.0
+    return DelongTest(
+        aucs=aucs,
+        covariance=covariance,
+        statistic=chi2,
+        degrees_of_freedom=rank,
+        p_value=p,
+        notes=notes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class McnemarTest:
+    """Whether two models are right about equally many of the same cases."""
+
+    only_a: int
+    """Cases about which `a` alone is right."""
+    only_b: int
+    p_value: float
+    method: str
+
+
+def mcnemar_test(
+    y_true: Any, a: Any, b: Any, *, alternative: str = "two-sided", method: str = "mid-p"
+) -> McnemarTest:
+    """Test whether two classifiers are right equally often, on the same cases.
+
+    Parameters
+    ----------
+    y_true, a, b : array-like of shape (n_samples,)
+        True labels and those of the two models.
+    alternative : {"two-sided", "greater", "less"}, default="two-sided"
+        "greater": `a` is right more often.
+    method : {"mid-p", "exact"}, default="mid-p"
+        Half or all of the probability of the observed table counts. The exact test is conservative
+        (Fagerland, Lydersen & Laake 2013, BMC Med Res Methodol 13:91).
+
+    Returns
+    -------
+    McnemarTest
+
+    Examples
+    --------
+    >>> from ironstep.metrics import mcnemar_test
+    >>> test = mcnemar_test([1] * 10, [1] * 9 + [0], [1] * 4 + [0] * 6)
+    >>> test.only_a, test.only_b, test.p_value
+    (5, 0, 0.03125)
+    """
+    if method not in ("mid-p", "exact"):
+        raise ValueError(f"method: got {method!r}; 'mid-p' or 'exact' expected")
+    if alternative not in ("two-sided", "greater", "less"):
+        raise ValueError(f"alternative: got {alternative!r}; two-sided, greater or less expected")
+    check_consistent_length(y_true, a, b)
+    truth = column(y_true, "y_true")
+    right_a, right_b = (np.asarray(column(y, name) == truth) for y, name in ((a, "a"), (b, "b")))
+    only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
+    p = mcnemar_p(only_a, only_b, alternative, mid=method == "mid-p")
+    return McnemarTest(only_a=only_a, only_b=only_b, p_value=p, method=method)
+
+
+def holm(p_values: Any) -> Floats:
+    """Adjust p-values for being several (Holm 1979).
+
+    Parameters
+    ----------
+    p_values : array-like of shape (n_tests,)
+
+    Returns
+    -------
+    ndarray of shape (n_tests,)
+        In the order given. A hypothesis is refused at level α if its number is at most α, and the
+        probability that any true one is refused is at most α.
+
+    Examples
+    --------
+    >>> from ironstep.metrics import holm
+    >>> holm([0.01, 0.04, 0.03])
+    array([0.03, 0.06, 0.06])
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p_values: got {p_values!r}; numbers from 0 to 1 expected")
+    order = np.argsort(p, kind="stable")
+    factors = np.arange(len(p), 0, -1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
+    return adjusted
