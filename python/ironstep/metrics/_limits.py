@@ -103,7 +103,8 @@ def _on_scale(criterion: OnScale, table: Table, level: float) -> Limits:
     scale = criterion.scale
     value = criterion.value(cells)
     method = scale.name + (", clusters, t" if table.clusters is not None else "")
-    at = float(scale.to(value)) if value > 0 or scale.name != "log" else -math.inf
+    with np.errstate(divide="ignore"):
+        at = float(scale.to(value))
     if not math.isfinite(at):
         notes = ("at the end of its range the criterion has no interval on this scale",)
         return Limits(math.nan, math.nan, method, None, notes)
