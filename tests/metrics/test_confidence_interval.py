@@ -158,6 +158,36 @@ def test_f1_is_wilsons_interval_of_the_jaccard_index():
     assert (estimate.low, estimate.high) == (2 * low / (1 + low), 2 * high / (1 + high))
 
 
+def test_predictive_values_at_a_prevalence_are_mercaldos():
+    y_true = [1] * 60 + [0] * 140
+    y_pred = [1] * 50 + [0] * 10 + [1] * 20 + [0] * 120
+    z = scipy.stats.norm.ppf(0.975)
+    p = 0.05
+    tpr, tnr = (50 + z**2 / 2) / (60 + z**2), (120 + z**2 / 2) / (140 + z**2)
+    for name, odds, variance in (
+        (
+            "ppv",
+            tpr * p / ((1 - tnr) * (1 - p)),
+            (1 - tpr) / tpr / (60 + z**2) + tnr / (1 - tnr) / (140 + z**2),
+        ),
+        (
+            "npv",
+            tnr * (1 - p) / ((1 - tpr) * p),
+            tpr / (1 - tpr) / (60 + z**2) + (1 - tnr) / tnr / (140 + z**2),
+        ),
+    ):
+        estimate = confidence_interval(name, y_true, y_pred, metric_params={"prevalence": p})
+        logits = [math.log(odds) + sign * z * math.sqrt(variance) for sign in (-1, 1)]
+        wanted = [1 / (1 + math.exp(-logit)) for logit in logits]
+        np.testing.assert_allclose((estimate.low, estimate.high), wanted, rtol=1e-7)
+    # At the prevalence of the cases themselves it is the plain value.
+    same = confidence_interval("ppv", y_true, y_pred, metric_params={"prevalence": 0.3})
+    assert same.value == pytest.approx(50 / 70)
+    for wrong in (0, 1, 5):
+        with pytest.raises(ValueError, match="prevalence: got"):
+            confidence_interval("ppv", y_true, y_pred, metric_params={"prevalence": wrong})
+
+
 def test_a_small_table_is_noted_with_mcc():
     estimate = interval_of_counts(BinaryCounts(tp=3, fp=1, fn=1, tn=4), "mcc")
     assert "not reliable" in estimate.notes[0]

@@ -7,7 +7,7 @@ formula over the four counts.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,10 +92,38 @@ class OnScale(Criterion):
     """A criterion whose interval is symmetric on a scale."""
 
     scale: Scale
-    more: float = 0.0
-    """Added to every cell for the interval."""
+    more: float | Literal["z²/2"] = 0.0
+    """Added to every cell for the interval; z is the normal quantile of its level."""
     least: float = 0.0
     """Cells that expect fewer cases are too small for the interval: a note says so."""
+
+
+@dataclass(frozen=True)
+class AtPrevalence(OnScale):
+    """A predictive value where the share of positives is another than among the cases.
+
+    On the logit scale, after z²/2 cases more in each cell (Mercaldo, Lau & Zhou 2007, Statistics in
+    Medicine 26:2170, "adjusted").
+    """
+
+    prevalence: float = 0.5
+
+    def value(self, cells: Cells) -> Any:
+        """By Bayes' theorem from sensitivity and specificity."""
+        tp, fp, fn, tn = np.moveaxis(np.asarray(cells, dtype=np.float64), -1, 0)
+        p = self.prevalence
+        with np.errstate(divide="ignore", invalid="ignore"):
+            tpr, tnr = tp / (tp + fn), tn / (fp + tn)
+            if self.attribute == "ppv":
+                right, wrong = tpr * p, (1 - tnr) * (1 - p)
+            else:
+                right, wrong = tnr * (1 - p), (1 - tpr) * p
+            return right / (right + wrong)
+
+
+def at_prevalence(attribute: str, prevalence: float) -> AtPrevalence:
+    """Positive or negative predictive value at a prevalence."""
+    return AtPrevalence(attribute, True, LOGIT, "z²/2", prevalence=prevalence)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,10 @@ def _share(
 
 
 def _on_scale(criterion: OnScale, table: Table, level: float) -> Limits:
-    cells = table.cells + criterion.more
+    more = criterion.more
+    if more == "z²/2":
+        more = normal_quantile((1 + level) / 2) ** 2 / 2
+    cells = table.cells + more
     scale = criterion.scale
     value = criterion.value(cells)
     method = scale.name + (", clusters, t" if table.clusters is not None else "")

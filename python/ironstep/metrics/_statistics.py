@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 
 from ironstep.metrics import _limits, _resampling
 from ironstep.metrics._counts import BinaryCounts
-from ironstep.metrics._criteria import CELLS, CRITERIA, IDENTITY, LOGIT, Criterion, Proportion, Scale
+from ironstep.metrics._criteria import (
+    CELLS,
+    CRITERIA,
+    IDENTITY,
+    LOGIT,
+    Criterion,
+    Proportion,
+    Scale,
+    at_prevalence,
+)
 from ironstep.metrics._distributions import t_quantile
 from ironstep.metrics._inputs import column
 from ironstep.metrics._limits import Codes, Flags, Limits, Table
@@ -377,9 +386,15 @@ def statistic(
         cell = _limits.cell_of(np.ones_like(right), right)
         return OfCounts(CRITERIA[metric], _limits.cell_table(cell, groups), cell)
     if metric in CRITERIA:
+        criterion = CRITERIA[metric]
+        if criterion.attribute in ("ppv", "npv") and "prevalence" in params:
+            prevalence = float(params.pop("prevalence"))
+            if not 0 < prevalence < 1:
+                raise ValueError(f"metric_params: prevalence: got {prevalence}; in (0, 1) expected")
+            criterion = at_prevalence(criterion.attribute, prevalence)
         _no_more(params)
         cell = _limits.cell_of(_positive(y_true, pos_label), _positive(y, pos_label))
-        return OfCounts(CRITERIA[metric], _limits.cell_table(cell, groups), cell)
+        return OfCounts(criterion, _limits.cell_table(cell, groups), cell)
     if metric in _OF_SCORES:
         name, needs = _OF_SCORES[metric]
         at = None
