@@ -20,7 +20,8 @@ def by_brute_force(y_true, y_score, rule, value, prevalence=None):
         if rule == "youden":
             worth = sensitivity + specificity
         elif rule == "sensitivity":
-            worth = specificity if sensitivity >= value else -1
+            # Of equal ones the more sensitive.
+            worth = specificity + 1e-6 * sensitivity if sensitivity >= value else -1
         elif rule == "specificity":
             worth = sensitivity if specificity >= value else -1
         else:

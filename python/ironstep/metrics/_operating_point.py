@@ -75,8 +75,9 @@ def choose_threshold(
     Returns
     -------
     OperatingPoint
-        Threshold, sensitivity and specificity. Of equal cuts that with the highest threshold; a
-        threshold of infinity calls nothing positive.
+        Threshold, sensitivity and specificity. Of cuts that the rule finds equal the one with the
+        better other rate, then that with the highest threshold; a threshold of infinity calls
+        nothing positive.
 
     Examples
     --------
@@ -219,9 +220,11 @@ def _rule(
     def youden(tps: Counts, fps: Counts) -> int:
         return int((with_none(tps) * fps[-1] - with_none(fps) * tps[-1]).argmax())
 
-    def sensitivity(tps: Counts, fps: Counts) -> int:  # noqa: ARG001
+    def sensitivity(tps: Counts, fps: Counts) -> int:
         assert value is not None
-        return int((with_none(tps) / tps[-1] >= value).argmax())
+        first = int((with_none(tps) / tps[-1] >= value).argmax())
+        # Further thresholds that cost no false positive give more.
+        return int(np.searchsorted(with_none(fps), with_none(fps)[first], side="right")) - 1
 
     def specificity(tps: Counts, fps: Counts) -> int:
         assert value is not None
