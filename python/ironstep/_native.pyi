@@ -80,6 +80,9 @@ def threshold_counts(
 def average_precision(
     y_true: Any, y_score: Any, positive: Any, *, half: str | None = None
 ) -> tuple[float, int]: ...
+def delong(
+    y_true: Any, y_score: Any, positive: Any, *, half: str | None = None
+) -> tuple[float, float, int, int]: ...
 def column_aucs(
     classes: Any, y_score: Any, n_columns: int, *, half: str | None = None
 ) -> list[tuple[float, int, int]]: ...

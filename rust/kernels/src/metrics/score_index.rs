@@ -3,10 +3,11 @@
 use std::sync::Mutex;
 
 use super::BadInput;
-use super::curve::{Curve, Groups, WeightedCurve, split_off};
+use super::curve::{self, Curve, WeightedCurve, split_off};
 use super::points::Compensated;
 use super::sort::{Item, NEGATIVE, Partition, Sortable};
 use super::truth::Truth;
+use crate::memory::zeroed;
 
 /// The first case of its score.
 pub(super) const NEW: u32 = 1 << 30;
@@ -36,26 +37,23 @@ impl ScoreIndex {
             return Err(BadInput::TooManyRows(scores.len()));
         }
         let partition = Partition::<S::Row>::new(threads, scores, truth, infinite_allowed)?;
-        let groups = Groups::new(partition.buckets());
-        let mut walk = vec![0; scores.len()];
+        let mut walk: Vec<u32> = zeroed(scores.len());
         let mut rest = &mut walk[..];
-        let places: Vec<_> = (partition.sizes().into_iter())
+        let places: Vec<_> = (partition.sizes())
             .map(|size| Mutex::new(split_off(&mut rest, size)))
             .collect();
-        partition.sorted(threads, &|bucket| {
-            groups.put(&bucket);
+        let curve = curve::build(threads, &partition, &|bucket| {
             let Ok(mut place) = places[bucket.index].lock() else {
                 return;
             };
-            let mut before = None;
+            let mut before = u64::MAX;
             for (place, item) in place.iter_mut().zip(bucket.items) {
-                let offset = Some(item.offset(32));
-                *place = item.low() | if offset == before { 0 } else { NEW };
+                let offset = item.offset(32);
+                *place = item.low() | (u32::from(offset != before) * NEW);
                 before = offset;
             }
         });
         drop(places);
-        let curve = groups.curve(threads);
         Ok(ScoreIndex { walk, curve })
     }
 
@@ -106,7 +104,7 @@ impl ScoreIndex {
     /// with it, counted as DeLong's placement value: for a positive case (negatives below + ½
     /// negatives equal) / N, for a negative one (positives above + ½ positives equal) / P.
     pub fn placements(&self) -> Vec<f64> {
-        let mut values = vec![0.0; self.walk.len()];
+        let mut values: Vec<f64> = zeroed(self.walk.len());
         self.each_placement(|row, _, value| {
             if let Some(place) = values.get_mut(row) {
                 *place = value;
@@ -123,7 +121,7 @@ impl ScoreIndex {
         let auc = points.auc();
         let (positives, negatives) = points.totals();
         let sizes = (f64::from(positives), f64::from(negatives));
-        let mut values = vec![0.0; self.walk.len()];
+        let mut values: Vec<f64> = zeroed(self.walk.len());
         self.each_placement(|row, negative, value| {
             let size = if negative { sizes.1 } else { sizes.0 };
             if let Some(place) = values.get_mut(row) {
