@@ -235,27 +235,28 @@ fn choose(
             return;
         };
         let (ones, others, thresholds) = &mut *slices;
-        let mut slots = ones
-            .iter_mut()
-            .zip(others.iter_mut())
-            .zip(thresholds.iter_mut());
         let points = chunk(if reversed {
             n_chunks - 1 - place
         } else {
             place
         });
+        // First which, without branches, then their values: both as fast for any pattern.
+        let mut chosen = vec![0; points.len() + 1];
+        let mut used = 0;
+        for point in points {
+            chosen[used] = point;
+            used += usize::from(kept(point));
+        }
+        let chosen = &mut chosen[..used];
         if reversed {
-            for point in points.rev().filter(|&point| kept(point)) {
-                if let Some(((one, other), threshold)) = slots.next() {
-                    (*one, *other, *threshold) = values(point);
-                }
-            }
-        } else {
-            for point in points.filter(|&point| kept(point)) {
-                if let Some(((one, other), threshold)) = slots.next() {
-                    (*one, *other, *threshold) = values(point);
-                }
-            }
+            chosen.reverse();
+        }
+        let slots = ones
+            .iter_mut()
+            .zip(others.iter_mut())
+            .zip(thresholds.iter_mut());
+        for (((one, other), threshold), &point) in slots.zip(chosen.iter()) {
+            (*one, *other, *threshold) = values(point);
         }
     });
     drop(places);

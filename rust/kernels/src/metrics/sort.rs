@@ -328,10 +328,13 @@ impl<L: Layout> Partition<L> {
     }
 }
 
+/// Sees a bucket's number, the positive and negative cases before it, and its points.
+type Visit<'a> = dyn Fn(usize, (u32, u32), Points<'_>) + Sync + 'a;
+
 impl<L: Layout> Partition<L> {
     /// Sorts every bucket and shows its number, the cases in the buckets before it, and the points
     /// of the curve that lie in it, on any thread and in any order.
-    pub fn grouped(&self, threads: usize, visit: &(dyn Fn(usize, (u32, u32), Points<'_>) + Sync)) {
+    pub fn grouped(&self, threads: usize, visit: &Visit<'_>) {
         let spare: Mutex<Vec<(Vec<u32>, Vec<u32>)>> = Mutex::default();
         self.sorted(threads, &|bucket| {
             let (mut tps, mut fps) =
