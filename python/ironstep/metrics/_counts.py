@@ -261,9 +261,7 @@ class BinaryCounts:
     def balanced_accuracy(self) -> Any:
         """Mean of sensitivity and specificity."""
         p, n = self.positives, self.negatives
-        return self._ratio(
-            "balanced accuracy", self.tp * n + self.tn * p, 2 * p * n, _ONE_CLASS
-        )
+        return self._ratio("balanced accuracy", self.tp * n + self.tn * p, 2 * p * n, _ONE_CLASS)
 
     @property
     def youden_j(self) -> Any:
@@ -288,7 +286,7 @@ class BinaryCounts:
         under: Any
         if isinstance(self.tp, int):
             # β² as an exact fraction: all stays integer.
-            over, under = (part * part for part in beta.as_integer_ratio())
+            over, under = (part * part for part in float(beta).as_integer_ratio())
         else:
             over, under = float(beta) ** 2, 1.0
         hits = (over + under) * self.tp

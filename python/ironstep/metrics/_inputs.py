@@ -98,9 +98,7 @@ def check_consistent_length(*arrays: Any) -> int:
     """Return the number of samples, which all arguments but None agree about."""
     lengths = [n_samples(values) for values in arrays if values is not None]
     if len(set(lengths)) > 1:
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: {lengths}"
-        )
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: {lengths}")
     return lengths[0]
 
 

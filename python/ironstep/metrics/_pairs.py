@@ -128,7 +128,7 @@ class Indicators:
     def equal_rows(self) -> Array:
         """Return for each sample whether all its labels agree."""
         if is_sparse(self.y_true):
-            tp, pred, true = (Indicators.counts(self._unweighted(), None, 1))
+            tp, pred, true = Indicators.counts(self._unweighted(), None, 1)
             return np.asarray((tp == pred) & (tp == true))
         return np.asarray((self.y_true == self.y_pred).all(axis=1))
 
@@ -192,9 +192,7 @@ def check_targets(
             shown = " and ".join(str(np.unique(values)) for values in (y_true, y_pred))
             raise ValueError(f"Mix of label input types (string and number); Got {shown}.")
     elif y_true.shape[1] != y_pred.shape[1]:
-        raise ValueError(
-            "Multi-label binary indicator input with different numbers of labels"
-        )
+        raise ValueError("Multi-label binary indicator input with different numbers of labels")
     return y_true, y_pred, weight, kind
 
 
@@ -271,7 +269,9 @@ def _encode(y_true: Array, y_pred: Array) -> tuple[Array, tuple[Array, Array]]:
         if "O" in kinds:
             other = next((label for label in labels if not isinstance(label, str)), None)
             if other is not None or None in labels:
-                raise ValueError(f"Labels must all be strings or all numbers; got {other!r} among strings")
+                raise ValueError(
+                    f"Labels must all be strings or all numbers; got {other!r} among strings"
+                )
         ordered = sorted(labels)
         code = {label: index for index, label in enumerate(ordered)}
         first, second = (
