@@ -65,7 +65,7 @@ class Suite:
         if report.when == "call" or report.outcome == "failed":
             outcome = "known" if hasattr(report, "wasxfail") else report.outcome
             if self.called:
-                self.outcomes[item.nodeid] = outcome
+                self.outcomes[item.module.__name__, item.name] = outcome
         return report
 
     @property
@@ -77,9 +77,9 @@ class Suite:
         counts = self.counts
         total = sum(counts.values())
         narrowed = session.config.option.keyword or session.config.option.maxfail
-        if session.exitstatus == 0 and not narrowed:
-            if self.stale or counts["passed"] < LEAST_SHARE * total:
-                session.exitstatus = 1
+        enough = counts["passed"] >= LEAST_SHARE * total
+        if session.exitstatus == 0 and not narrowed and (self.stale or not enough):
+            session.exitstatus = 1
 
     def pytest_terminal_summary(self, terminalreporter):
         counts = self.counts

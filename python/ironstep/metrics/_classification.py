@@ -3,14 +3,14 @@
 import math
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from ironstep import _native
-from ironstep.metrics._counts import BinaryCounts, over_root
-from ironstep.metrics._inputs import Array, array
+from ironstep.metrics._counts import BinaryCounts, check_beta, over_root, squared
+from ironstep.metrics._inputs import Array, array, is_number
 from ironstep.metrics._pairs import Indicators, LabelPairs, check_targets, compare
 from ironstep.metrics._undefined import check_undefined, value_where_undefined
 
@@ -358,7 +358,7 @@ def _policy(undefined: Undefined, zero_division: Any) -> Undefined:
     check_undefined(undefined, zero_division=(zero_division, "warn"))
     if isinstance(zero_division, str) and zero_division == "warn":
         return undefined
-    if isinstance(zero_division, Real) and (zero_division in (0, 1) or math.isnan(zero_division)):
+    if is_number(zero_division) and (zero_division in (0, 1) or math.isnan(zero_division)):
         return float(zero_division)
     raise ValueError(f"zero_division: got {zero_division!r}; 'warn', 0.0, 1.0 or nan expected")
 
@@ -409,10 +409,7 @@ def _fbeta(sums: _Sums, beta: float, undefined: Undefined, silent: bool = False)
         return _recall(sums, undefined, silent=True)
     if beta == 0:
         return _precision(sums, undefined, silent=True)
-    # β² as an exact fraction, where it is one of small integers: then all stays integer.
-    over, under = (part * part for part in float(beta).as_integer_ratio())
-    if over + under >= 2**20 or not isinstance(sums.tp, int):
-        over, under = float(beta) ** 2, 1.0
+    over, under = squared(beta, exact=isinstance(sums.tp, int))
     denominator = over * sums.true + under * sums.pred
     return _divide(
         sums,
@@ -500,14 +497,14 @@ def precision_recall_fscore_support(
     (0.5, 0.6666666666666666, 0.5555555555555555, None)
     """
     undefined = _policy(undefined, zero_division)
-    _check_beta(beta)
+    check_beta(beta)
     sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight)
     return _three_and_support(sums, beta, undefined, warn_for)
 
 
 def _three_and_support(
     sums: _Sums, beta: float, undefined: Undefined, warn_for: Collection[str]
-) -> tuple[Any, Any, Any, Array | None]:
+) -> tuple[Any, Any, Any, Any]:
     precision = _precision(sums, undefined, "precision" not in warn_for)
     recall = _recall(sums, undefined, "recall" not in warn_for)
     fscore = _fbeta(sums, beta, undefined, "f-score" not in warn_for)
@@ -646,7 +643,7 @@ def fbeta_score(
     undefined: Undefined = "sklearn",
 ) -> Any:
     undefined = _policy(undefined, zero_division)
-    _check_beta(beta)
+    check_beta(beta)
     sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight)
     return _averaged(_fbeta(sums, beta, undefined), sums)
 
@@ -668,11 +665,6 @@ def jaccard_score(
     union = sums.true + sums.pred - sums.tp
     index = _divide(sums, sums.tp, union, "Jaccard", "true or predicted", undefined)
     return _averaged(index, sums)
-
-
-def _check_beta(beta: Any) -> None:
-    if not isinstance(beta, Real) or not beta >= 0:
-        raise ValueError(f"beta: got {beta!r}; a number >= 0 expected")
 
 
 def _one_of(name: str, value: Any, options: Sequence[Any]) -> None:
@@ -785,7 +777,7 @@ def cohen_kappa_score(
     """
     check_undefined(undefined, replace_undefined_by=(replace_undefined_by, math.nan))
     _one_of("weights", weights, ("linear", "quadratic", None))
-    if not isinstance(replace_undefined_by, Real) or not (
+    if not is_number(replace_undefined_by) or not (
         math.isnan(replace_undefined_by) or -1 <= replace_undefined_by <= 1
     ):
         raise ValueError(
@@ -937,12 +929,12 @@ def class_likelihood_ratios(
 
 def _instead_of_ratios(given: Any) -> tuple[float, float]:
     """The values that `replace_undefined_by` names."""
-    if isinstance(given, Real) and (math.isnan(given) or given == 1):
+    if is_number(given) and (math.isnan(given) or given == 1):
         return float(given), float(given)
     if isinstance(given, dict):
-        values = given.get("LR+"), given.get("LR-")
-        if all(isinstance(value, Real) for value in values):
-            positive, negative = map(float, values)
+        values: list[Any] = [given.get("LR+"), given.get("LR-")]
+        if all(is_number(value) for value in values):
+            positive, negative = (float(value) for value in values)
             if not (positive < 1 or negative < 0 or negative > 1):
                 return positive, negative
     raise ValueError(
@@ -963,7 +955,7 @@ def classification_report(
     labels: Any = None,
     target_names: Any = None,
     sample_weight: Any = None,
-    digits: int = 2,
+    digits: Any = 2,
     output_dict: bool = False,
     zero_division: Any = "warn",
     undefined: Undefined = "sklearn",

@@ -87,11 +87,7 @@ impl Labels {
         let first = self.at::<T>(start, buffer.len());
         for (i, value) in buffer.iter_mut().enumerate() {
             // SAFETY: element `start + i` is one of the column's (`at`), and readable (`new`).
-            *value = unsafe {
-                first
-                    .byte_offset(i as isize * self.stride)
-                    .read_unaligned()
-            };
+            *value = unsafe { first.byte_offset(i as isize * self.stride).read_unaligned() };
         }
         buffer
     }

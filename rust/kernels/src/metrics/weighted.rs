@@ -55,13 +55,20 @@ pub fn weigh_pairs(
             let len = part.min(weights.len() - start);
             let mut table = vec![Sum::default(); frame.cells()];
             let mut rest = &weights[start..start + len];
-            for_indices(isa, [y_true, y_pred], start, len, frame, |indices: &[u32]| {
-                let (these, others) = rest.split_at(indices.len());
-                for (&index, &weight) in indices.iter().zip(these) {
-                    table[index as usize].add(weight);
-                }
-                rest = others;
-            });
+            for_indices(
+                isa,
+                [y_true, y_pred],
+                start,
+                len,
+                frame,
+                |indices: &[u32]| {
+                    let (these, others) = rest.split_at(indices.len());
+                    for (&index, &weight) in indices.iter().zip(these) {
+                        table[index as usize].add(weight);
+                    }
+                    rest = others;
+                },
+            );
             if let Ok(mut part) = parts[first + index].lock() {
                 *part = table;
             }
