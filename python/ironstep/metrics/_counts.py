@@ -1,12 +1,12 @@
 """The four counts of a binary decision, and every criterion that is a formula over them."""
 
 import math
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 
-from ironstep.metrics._inputs import Array
+from ironstep.metrics._inputs import Array, is_number
 from ironstep.metrics._pairs import LabelPairs, compare
 from ironstep.metrics._undefined import check_undefined, value_where_undefined
 
@@ -124,7 +124,7 @@ class BinaryCounts:
     def of_pairs(cls, pairs: LabelPairs, pos_label: Any, undefined: str | float) -> Self:
         """Take the counts from a table of at most two labels."""
         table = pairs.table.tolist()
-        at = pairs.positions.get(pos_label)
+        at: Any = pairs.positions.get(pos_label)
         if at is None and len(table) == 2:
             raise ValueError(
                 f"pos_label={pos_label} is not a valid label. It should be one of {pairs.labels}"
@@ -261,9 +261,7 @@ class BinaryCounts:
     def balanced_accuracy(self) -> Any:
         """Mean of sensitivity and specificity."""
         p, n = self.positives, self.negatives
-        return self._ratio(
-            "balanced accuracy", self.tp * n + self.tn * p, 2 * p * n, _ONE_CLASS
-        )
+        return self._ratio("balanced accuracy", self.tp * n + self.tn * p, 2 * p * n, _ONE_CLASS)
 
     @property
     def youden_j(self) -> Any:
@@ -280,17 +278,10 @@ class BinaryCounts:
 
     def fbeta(self, beta: float) -> Any:
         """F-score in which recall weighs β times as much: (1+β²) TP / ((1+β²) TP + β² FN + FP)."""
-        if not isinstance(beta, Real) or not beta >= 0:
-            raise ValueError(f"beta: got {beta!r}; a number >= 0 expected")
+        check_beta(beta)
         if math.isinf(beta):
             return self.recall
-        over: Any
-        under: Any
-        if isinstance(self.tp, int):
-            # β² as an exact fraction: all stays integer.
-            over, under = (part * part for part in beta.as_integer_ratio())
-        else:
-            over, under = float(beta) ** 2, 1.0
+        over, under = squared(beta, exact=isinstance(self.tp, int))
         hits = (over + under) * self.tp
         misses = over * self.fn + under * self.fp
         return self._ratio("F-score", hits, hits + misses, _NO_POSITIVE_AT_ALL, sklearn=0.0)
@@ -369,9 +360,10 @@ _NOTHING = "there is nothing"
 
 def _number(value: Any, name: str) -> Any:
     """A count as Python's int or float, or as an array of numbers."""
-    if isinstance(value, Integral) and not isinstance(value, bool | np.bool_):
-        result: Any = int(value)
-    elif isinstance(value, Real) and not isinstance(value, bool | np.bool_):
+    result: Any
+    if isinstance(value, Integral):
+        result = int(value)
+    elif is_number(value):
         result = float(value)
     else:
         result = np.asarray(value)
@@ -384,6 +376,20 @@ def _number(value: Any, name: str) -> Any:
     if not np.all(result >= 0):
         raise ValueError(f"{name}: got {value!r}; no negative number expected")
     return result
+
+
+def check_beta(beta: Any) -> None:
+    """Refuse what is no weight of recall."""
+    if not is_number(beta) or not beta >= 0:
+        raise ValueError(f"beta: got {beta!r}; a number >= 0 expected")
+
+
+def squared(beta: float, *, exact: bool) -> tuple[Any, Any]:
+    """Return β² as a fraction, of integers if `exact`: then sums of counts stay integers."""
+    if exact:
+        over, under = float(beta).as_integer_ratio()
+        return over * over, under * under
+    return float(beta) ** 2, 1.0
 
 
 def _root(values: Any) -> Any:

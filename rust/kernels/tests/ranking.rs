@@ -206,7 +206,8 @@ proptest! {
                 f64::from(negatives - fp) / f64::from(negatives),
             ));
         }
-        let best = |choose: &dyn Fn(&(f64, f64)) -> Option<(f64, f64)>| {
+        type Choice<'a> = &'a dyn Fn(&(f64, f64)) -> Option<(f64, f64)>;
+        let best = |choose: Choice<'_>| {
             all.iter().filter_map(choose).fold((-1.0, -1.0), |a, b| if b > a { b } else { a })
         };
         let point = points.sensitivity_at_specificity(wanted);
