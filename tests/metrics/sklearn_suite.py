@@ -19,6 +19,7 @@ import ironstep.metrics
 MODULES = (
     "sklearn.metrics.tests.test_classification",
     "sklearn.metrics.tests.test_common",
+    "sklearn.metrics.tests.test_ranking",
 )
 
 # A pattern of the test's name, and why ours differs.

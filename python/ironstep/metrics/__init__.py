@@ -21,6 +21,17 @@ from ironstep.metrics._classification import (
     recall_score,
 )
 from ironstep.metrics._counts import BinaryCounts
+from ironstep.metrics._probability import brier_score_loss, log_loss
+from ironstep.metrics._ranking import (
+    auc,
+    average_precision_score,
+    confusion_matrix_at_thresholds,
+    det_curve,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+    top_k_accuracy_score,
+)
 from ironstep.metrics._rates import (
     diagnostic_odds_ratio,
     false_discovery_rate,
@@ -33,17 +44,25 @@ from ironstep.metrics._rates import (
     specificity_score,
     youden_j,
 )
+from ironstep.metrics._score_index import OperatingPoint, ScoreIndex
 from ironstep.metrics._undefined import UndefinedMetricWarning
 
 __all__ = [
     "BinaryCounts",
+    "OperatingPoint",
+    "ScoreIndex",
     "UndefinedMetricWarning",
     "accuracy_score",
+    "auc",
+    "average_precision_score",
     "balanced_accuracy_score",
+    "brier_score_loss",
     "class_likelihood_ratios",
     "classification_report",
     "cohen_kappa_score",
     "confusion_matrix",
+    "confusion_matrix_at_thresholds",
+    "det_curve",
     "diagnostic_odds_ratio",
     "f1_score",
     "false_discovery_rate",
@@ -51,15 +70,20 @@ __all__ = [
     "false_positive_rate",
     "fbeta_score",
     "jaccard_score",
+    "log_loss",
     "matthews_corrcoef",
     "multilabel_confusion_matrix",
     "negative_likelihood_ratio",
     "negative_predictive_value",
     "positive_likelihood_ratio",
+    "precision_recall_curve",
     "precision_recall_fscore_support",
     "precision_score",
     "recall_score",
+    "roc_auc_score",
+    "roc_curve",
     "sensitivity_score",
     "specificity_score",
+    "top_k_accuracy_score",
     "youden_j",
 ]

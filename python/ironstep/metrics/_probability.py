@@ -81,9 +81,7 @@ def _indicator(y_true: Any, labels: Any) -> tuple[Array, Array]:
                 f"y_true contains only one label ({classes[0]}). Please provide the list of all "
                 "expected class labels explicitly through the labels argument."
             )
-        raise ValueError(
-            f"The labels array needs to contain at least two labels, got {classes}."
-        )
+        raise ValueError(f"The labels array needs to contain at least two labels, got {classes}.")
     if classes.dtype.kind == "f":
         integers = as_integers(classes)
         classes = classes if integers is None else integers
@@ -148,7 +146,11 @@ def _one(
             raise
         pos_label = classes[-1]
     positive = np.asarray(y_true == pos_label).astype(np.int64)
-    return np.stack((1 - positive, positive), axis=1), np.stack((1 - y_proba, y_proba), axis=1), weight
+    return (
+        np.stack((1 - positive, positive), axis=1),
+        np.stack((1 - y_proba, y_proba), axis=1),
+        weight,
+    )
 
 
 def brier_score_loss(

@@ -504,9 +504,7 @@ def roc_auc_score(
     if max_fpr is not None and not 0 < max_fpr <= 1:
         raise ValueError(f"Expected max_fpr in range (0, 1], got: {max_fpr!r}")
     if multi_class not in ("raise", "ovr", "ovo"):
-        raise ValueError(
-            f"multi_class: got {multi_class!r}; 'raise', 'ovr' or 'ovo' expected"
-        )
+        raise ValueError(f"multi_class: got {multi_class!r}; 'raise', 'ovr' or 'ovo' expected")
     y_numbers = numeric_labels(y_true)
     if y_numbers is not None and y_numbers.dtype.kind != "f" and len(y_numbers):
         given = scores(y_score)
@@ -620,9 +618,7 @@ def _averaged(
     if fast and sample_weight is None:
         given = scores(y_score)
         indicator = np.ascontiguousarray(positive).view(np.uint8).reshape(-1)
-        found = _native.column_aucs(
-            indicator, given.values.reshape(-1), n_columns, half=given.half
-        )
+        found = _native.column_aucs(indicator, given.values.reshape(-1), n_columns, half=given.half)
         values[:] = [value for value, _, _ in found]
     for index in np.flatnonzero(np.isnan(values)):
         values[index] = binary(positive[:, index], y_score[:, index], sample_weight)
@@ -691,9 +687,7 @@ def _multiclass_roc_auc(
         indicator = (numbers[:, None] == np.arange(len(classes))).astype(np.int64)
         return _averaged(binary, indicator, y_score, average, sample_weight, fast=True)
     given = scores(y_score)
-    found = _native.column_aucs(
-        numbers, given.values.reshape(-1), len(classes), half=given.half
-    )
+    found = _native.column_aucs(numbers, given.values.reshape(-1), len(classes), half=given.half)
     values = np.array([value for value, _, _ in found])
     for index in np.flatnonzero(np.isnan(values)):
         values[index] = binary(numbers == index, y_score[:, index], None)

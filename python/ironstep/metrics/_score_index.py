@@ -85,19 +85,19 @@ class ScoreIndex:
         return f"ScoreIndex(n_positive={self.n_positive}, n_negative={self.n_negative})"
 
     @property
-    def tps(self) -> Array:  # noqa: D102 - described above
+    def tps(self) -> Array:
         return self._native.counts()[0]
 
     @property
-    def fps(self) -> Array:  # noqa: D102
+    def fps(self) -> Array:
         return self._native.counts()[1]
 
     @property
-    def thresholds(self) -> Array:  # noqa: D102
+    def thresholds(self) -> Array:
         return self._scores.thresholds(self._native.counts()[2])
 
     @property
-    def order(self) -> Array:  # noqa: D102
+    def order(self) -> Array:
         return self._native.order()
 
     def auc(self, *, sample_weight: Any = None) -> float:
