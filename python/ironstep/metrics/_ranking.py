@@ -654,9 +654,11 @@ def _multiclass_roc_auc(
             "`y_score` needs to be of shape `(n_samples, n_classes)`, since `y_true` contains "
             f"multiple classes. Got `y_score.shape={y_score.shape}`."
         )
-    y_score = array(y_score, "y_score")
-    check_finite(y_score, "y_score")
-    if not np.allclose(1, y_score.sum(axis=1)):
+    given = scores(y_score)
+    if not _native.rows_sum_to_one(
+        given.values.reshape(-1), given.values.shape[1], half=given.half
+    ):
+        check_finite_scores(given)
         raise ValueError(
             "Target scores need to be probabilities for multiclass roc_auc, i.e. they should sum up "
             "to 1.0 over classes"
@@ -668,6 +670,7 @@ def _multiclass_roc_auc(
         raise ValueError(f"average must be one of {averages} for multiclass problems")
     if average is None and multi_class == "ovo":
         raise NotImplementedError("average=None is not implemented for multi_class='ovo'.")
+    y_score = array(y_score, "y_score")
     classes = _columns_classes(y_true, y_score, labels)
     if labels is None and len(classes) != y_score.shape[1]:
         raise ValueError(

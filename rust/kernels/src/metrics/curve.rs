@@ -2,7 +2,6 @@
 //! first; and what scikit-learn's functions make of them.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::BadInput;
 use super::auc::RankSum;
@@ -204,24 +203,40 @@ fn choose(
     const CHUNK: usize = 1 << 15;
     let chunk = |index: usize| index * CHUNK..n.min((index + 1) * CHUNK);
     let n_chunks = n.div_ceil(CHUNK);
-    let lens: Vec<AtomicUsize> = (0..n_chunks).map(|_| AtomicUsize::new(0)).collect();
+    // First which, without branches, then their values: both as fast for any pattern.
+    let chosen: Vec<Mutex<Vec<u32>>> = (0..n_chunks).map(|_| Mutex::default()).collect();
     pool::run(threads, n_chunks, &|index| {
-        let len = chunk(index).map(|point| usize::from(kept(point))).sum();
-        lens[index].store(len, Ordering::Relaxed);
+        let points = chunk(index);
+        let mut list = vec![0; points.len() + 1];
+        let mut used = 0;
+        for point in points {
+            list[used] = point as u32;
+            used += usize::from(kept(point));
+        }
+        list.truncate(used);
+        if reversed {
+            list.reverse();
+        }
+        if let Ok(mut place) = chosen[index].lock() {
+            *place = list;
+        }
     });
-    let mut lens: Vec<usize> = lens.into_iter().map(AtomicUsize::into_inner).collect();
-    let len = lens.iter().sum::<usize>() + 1;
-    let mut rates: Rates = (zeroed(len), zeroed(len), zeroed(len));
+    let lists = chosen.into_iter();
+    let mut chosen: Vec<Vec<u32>> = lists
+        .map(|list| list.into_inner().unwrap_or_default())
+        .collect();
     if reversed {
-        lens.reverse();
+        chosen.reverse();
     }
+    let len = chosen.iter().map(Vec::len).sum::<usize>() + 1;
+    let mut rates: Rates = (zeroed(len), zeroed(len), zeroed(len));
     let first = usize::from(front);
     let (mut ones, mut others, mut thresholds) = (
         &mut rates.0[first..],
         &mut rates.1[first..],
         &mut rates.2[first..],
     );
-    let places: Vec<_> = (lens.into_iter())
+    let places: Vec<_> = (chosen.iter().map(Vec::len))
         .map(|len| {
             Mutex::new((
                 split_off(&mut ones, len),
@@ -235,28 +250,12 @@ fn choose(
             return;
         };
         let (ones, others, thresholds) = &mut *slices;
-        let points = chunk(if reversed {
-            n_chunks - 1 - place
-        } else {
-            place
-        });
-        // First which, without branches, then their values: both as fast for any pattern.
-        let mut chosen = vec![0; points.len() + 1];
-        let mut used = 0;
-        for point in points {
-            chosen[used] = point;
-            used += usize::from(kept(point));
-        }
-        let chosen = &mut chosen[..used];
-        if reversed {
-            chosen.reverse();
-        }
         let slots = ones
             .iter_mut()
             .zip(others.iter_mut())
             .zip(thresholds.iter_mut());
-        for (((one, other), threshold), &point) in slots.zip(chosen.iter()) {
-            (*one, *other, *threshold) = values(point);
+        for (((one, other), threshold), &point) in slots.zip(&chosen[place]) {
+            (*one, *other, *threshold) = values(point as usize);
         }
     });
     drop(places);

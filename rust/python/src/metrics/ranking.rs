@@ -259,6 +259,21 @@ pub fn column_aucs(
         .collect())
 }
 
+/// Whether each row of scores sums to one, as `numpy.allclose` tells.
+#[pyfunction]
+#[pyo3(signature = (y_score, n_columns, *, half=None))]
+pub fn rows_sum_to_one(
+    py: Python<'_>,
+    y_score: &Bound<'_, PyAny>,
+    n_columns: usize,
+    half: Option<&str>,
+) -> PyResult<bool> {
+    let scores = scores(y_score, half)?;
+    with_scores!(scores, scores => {
+        run(py, scores.len(), |threads, _| metrics::rows_sum_to_one(threads, scores, n_columns))
+    })
+}
+
 /// The rank of each row's class among its scores, given row by row: how many are greater, or equal
 /// and of a higher class.
 #[pyfunction]

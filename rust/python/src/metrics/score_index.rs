@@ -263,6 +263,22 @@ impl ScoreIndex {
     }
 }
 
+/// DeLong's covariance matrix of the areas of several indices, row by row; `None` if their cases
+/// differ.
+#[pyfunction]
+#[pyo3(signature = (indices, /))]
+pub fn delong_covariance<'py>(
+    py: Python<'py>,
+    indices: Vec<PyRef<'py, ScoreIndex>>,
+) -> PyResult<Option<Bound<'py, PyArray1<f64>>>> {
+    let indices: Vec<&metrics::ScoreIndex> = indices.iter().map(|index| &index.index).collect();
+    let n = indices.iter().map(|index| index.n_rows()).sum();
+    let matrix = run(py, n, |threads, _| {
+        metrics::ScoreIndex::delong_covariance(threads, &indices)
+    })?;
+    Ok(matrix.map(|matrix| matrix.into_pyarray(py)))
+}
+
 impl ScoreIndex {
     fn at(&self, point: OperatingPoint) -> (f64, f64, f64) {
         let thresholds = &self.index.curve().thresholds;
