@@ -48,6 +48,7 @@ def _indicator(y_true: Any, labels: Any) -> tuple[Array, Array]:
     """Return a matrix that is 1 at each sample's class, at least two columns, and the classes."""
     if is_sparse(y_true):
         y_true = y_true.toarray()
+    as_given = y_true
     y_true = array(y_true, "y_true")
     if y_true.ndim == 2 and y_true.shape[1] > 1:
         if type_of_target(y_true, "y_true") != "multilabel-indicator":
@@ -70,8 +71,8 @@ def _indicator(y_true: Any, labels: Any) -> tuple[Array, Array]:
                 UserWarning,
                 stacklevel=4,
             )
-        strangers = set(y_true.tolist()) - set(classes.tolist())
-        if strangers:
+        if set(y_true.tolist()) - set(classes.tolist()):
+            strangers = {label for label in as_given if label not in classes}
             raise ValueError(
                 f"y_true contains values {strangers} not belonging to the passed labels {labels}."
             )
