@@ -1,7 +1,6 @@
 """scikit-learn's metrics over labels: the same names, arguments, results and texts of errors."""
 
 import math
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from numbers import Integral
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -12,7 +11,7 @@ from ironstep import _native
 from ironstep.metrics._counts import BinaryCounts, check_beta, over_root, squared
 from ironstep.metrics._inputs import Array, array, is_number
 from ironstep.metrics._pairs import Indicators, LabelPairs, check_targets, compare
-from ironstep.metrics._undefined import check_undefined, value_where_undefined
+from ironstep.metrics._undefined import check_undefined, value_where_undefined, warn
 
 Undefined = str | float
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,11 +70,9 @@ def confusion_matrix(
         total = table.sum(axis=axis, keepdims=True)
         table = np.where(total == 0, 0.0, table / np.where(total == 0, 1, total))
     if table.shape == (1, 1):
-        warnings.warn(
+        warn(
             "A single label was found in 'y_true' and 'y_pred'. For the confusion matrix to have "
             "the correct shape, use the 'labels' parameter to pass all known labels.",
-            UserWarning,
-            stacklevel=2,
         )
     return table
 
@@ -176,16 +173,27 @@ def _sums(
                 raise ValueError(f"{problem}{labels.max()} > {most}")
             if labels.min() < 0:
                 raise ValueError(f"{problem}{labels.min()} < 0")
-        return pairs.counts(labels, axis=1 if samplewise else 0)
+        sums = pairs.counts(labels, axis=1 if samplewise else 0)
+        return sums if samplewise else _as_sklearn_counts(sums, pairs)
     if samplewise:
         raise ValueError(
             "Samplewise metrics are not available outside of multilabel classification."
         )
-    sums = pairs.tp, pairs.pred_sum, pairs.true_sum
+    sums = _as_sklearn_counts((pairs.tp, pairs.pred_sum, pairs.true_sum), pairs)
     if labels is None:
         return sums
     at = pairs.find(labels)
     tp, pred, true = (np.append(counts, counts.dtype.type(0))[at] for counts in sums)
+    return tp, pred, true
+
+
+def _as_sklearn_counts(
+    sums: tuple[Array, Array, Array], pairs: LabelPairs | Indicators
+) -> tuple[Array, Array, Array]:
+    """Sums of weights are float64 here, also of integers."""
+    if not pairs.is_weighted:
+        return sums
+    tp, pred, true = (counts.astype(np.float64) for counts in sums)
     return tp, pred, true
 
 
@@ -294,7 +302,7 @@ def balanced_accuracy_score(
         if undefined != "sklearn":
             what = "balanced accuracy is undefined: y_pred contains classes not in y_true"
             return value_where_undefined(undefined, what)
-        warnings.warn("y_pred contains classes not in y_true", UserWarning, stacklevel=2)
+        warn("y_pred contains classes not in y_true")
     score = math.fsum(recalls) / len(recalls) if recalls else math.nan
     if adjusted and recalls:
         chance = 1 / len(recalls)
@@ -341,11 +349,9 @@ def _sums_of(
     pairs: LabelPairs | Indicators, labels: Array | None, average: Average, pos_label: Any = 1
 ) -> _Sums:
     if pos_label not in (None, 1):
-        warnings.warn(
+        warn(
             f"Note that pos_label (set to {pos_label!r}) is ignored when average != 'binary' (got "
             f"{average!r}). You may use labels=[pos_label] to specify a single positive class.",
-            UserWarning,
-            stacklevel=5,
         )
     tp, pred, true = _sums(pairs, labels, samplewise=average == "samples")
     if average == "micro":
@@ -389,7 +395,6 @@ def _divide(
             sklearn=0.0,
             message=f"{name} is ill-defined and being set to 0.0 {missing}. Use `zero_division` "
             "parameter to control this behavior.",
-            stacklevel=4,
         )
     if scalar:
         return value
@@ -1019,10 +1024,8 @@ def classification_report(
                     f"Number of classes, {len(shown)}, does not match size of target_names, "
                     f"{len(names)}. Try specifying the labels parameter"
                 )
-            warnings.warn(
+            warn(
                 f"labels size, {len(shown)}, does not match size of target_names, {len(names)}",
-                UserWarning,
-                stacklevel=2,
             )
     is_accuracy = isinstance(pairs, LabelPairs) and set(shown.tolist()) >= set(
         pairs.labels.tolist()

@@ -47,7 +47,7 @@ class BinaryCounts:
     >>> counts.sensitivity, counts.specificity, counts.ppv
     (0.9, 0.9666666666666667, 0.75)
     >>> counts.f1, counts.mcc
-    (0.8181818181818182, 0.8003...)
+    (0.8181818181818182, 0.8000946913656628)
     >>> BinaryCounts(tp=[90, 80], fp=[30, 10], fn=[10, 20], tn=[870, 890]).youden_j
     array([0.86666667, 0.78888889])
     """

@@ -153,8 +153,18 @@ def unique_labels(values: Array) -> Array:
         if found is not None:
             return found[0].astype(values.dtype)
     if values.dtype.kind == "O":
-        return np.array(sorted(set(values.tolist())), dtype=object)
+        # Sorting an array of objects is slow.
+        return np.array(sorted(_strings(values)), dtype=object)
     return np.unique(values)
+
+
+def _strings(values: Array) -> set[str]:
+    """The different strings in an array of objects, which has to have nothing else."""
+    strings = set(values.ravel().tolist())
+    for value in strings:
+        if not isinstance(value, str):
+            raise ValueError(f"Labels must all be strings or all numbers; got {value!r} in strings")
+    return strings
 
 
 def type_of_target(values: Any, name: str = "y") -> str:

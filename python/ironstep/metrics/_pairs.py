@@ -32,8 +32,10 @@ class LabelPairs:
         table: Array | None,
         codes: tuple[Array, Array] | None = None,
         weight: Array | None = None,
+        is_weighted: bool = False,
     ) -> None:
         self.labels = labels
+        self.is_weighted = is_weighted
         self._table = table
         self._codes = codes
         self._weight = weight
@@ -101,6 +103,7 @@ class Indicators:
         self.y_true = y_true
         self.y_pred = y_pred
         self.weight = weight
+        self.is_weighted = weight is not None
         self.labels = np.arange(y_true.shape[1])
 
     def counts(self, labels: Array | None, axis: int) -> tuple[Array, Array, Array]:
@@ -227,13 +230,14 @@ def _compare_columns(y_true: Array, y_pred: Array, weight: Array | None) -> Labe
         codes = _integers(y_true), _integers(y_pred)
         found = _count(*codes, weight)
         if found is not None:
-            return LabelPairs(_as_type(found[0], *given), found[1])
+            return LabelPairs(_as_type(found[0], *given), found[1], is_weighted=weight is not None)
         labels, codes = _encode(*codes)
         labels = _as_type(labels, *given)
     else:
         labels, codes = _encode(y_true, y_pred)
     found = _count(*codes, weight)
-    return LabelPairs(labels, None if found is None else found[1], codes, weight)
+    table = None if found is None else found[1]
+    return LabelPairs(labels, table, codes, weight, is_weighted=weight is not None)
 
 
 def _integers(values: Array) -> Array:
@@ -266,12 +270,6 @@ def _encode(y_true: Array, y_pred: Array) -> tuple[Array, tuple[Array, Array]]:
         # of uint64 beside int64.
         columns = y_true.tolist(), y_pred.tolist()
         found = {*columns[0], *columns[1]}
-        if "O" in kinds:
-            other = next((label for label in found if not isinstance(label, str)), None)
-            if other is not None or None in found:
-                raise ValueError(
-                    f"Labels must all be strings or all numbers; got {other!r} among strings"
-                )
         ordered = sorted(found)
         code = {label: index for index, label in enumerate(ordered)}
         first, second = (
