@@ -1,6 +1,5 @@
 """Criteria of probabilities: Brier score and log loss."""
 
-import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from ironstep.metrics._inputs import (
     type_of_target,
     unique_labels,
 )
+from ironstep.metrics._undefined import warn
 
 
 def _probabilities(values: Any) -> Array:
@@ -64,12 +64,10 @@ def _indicator(y_true: Any, labels: Any) -> tuple[Array, Array]:
         given = column(labels, "labels")
         classes = unique_labels(given)
         if len(classes) != len(given) or not (classes == given).all():
-            warnings.warn(
+            warn(
                 f"Labels passed were {labels}. But this function assumes labels are ordered "
                 f"lexicographically. Pass the ordered labels={classes.tolist()} and ensure that the "
-                "columns of y_prob correspond to this ordering.",
-                UserWarning,
-                stacklevel=4,
+                "columns of y_prob correspond to this ordering."
             )
         if set(y_true.tolist()) - set(classes.tolist()):
             strangers = {label for label in as_given if label not in classes}
@@ -104,11 +102,7 @@ def _several(
     sums = y_proba.sum(axis=1)
     tolerance = np.sqrt(np.finfo(y_proba.dtype).eps)
     if not np.isclose(sums, 1, rtol=tolerance, atol=0).all():
-        warnings.warn(
-            "The y_prob values do not sum to one. Make sure to pass probabilities.",
-            UserWarning,
-            stacklevel=3,
-        )
+        warn("The y_prob values do not sum to one. Make sure to pass probabilities.")
     if len(classes) != y_proba.shape[1]:
         if labels is None:
             raise ValueError(
@@ -261,11 +255,10 @@ def log_loss(
                 "Cannot use both `y_pred` and `y_proba`. `y_pred` is deprecated, use `y_proba` "
                 "instead."
             )
-        warnings.warn(
+        warn(
             "`y_pred` was renamed to `y_proba` in version 1.9 and will be removed in 1.11. Use "
             "`y_proba` instead.",
             FutureWarning,
-            stacklevel=2,
         )
         y_proba = y_pred
     indicator, y_proba, weight = _several(y_true, _probabilities(y_proba), sample_weight, labels)

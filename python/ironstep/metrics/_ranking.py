@@ -1,6 +1,5 @@
 """Criteria of scores: ROC, precision-recall and DET curves, the areas under them, top-k accuracy."""
 
-import warnings
 from itertools import combinations
 from typing import Any, Literal, cast
 
@@ -27,7 +26,7 @@ from ironstep.metrics._scores import (
     scores,
     two_classes,
 )
-from ironstep.metrics._undefined import check_undefined, value_where_undefined, warn
+from ironstep.metrics._undefined import check_undefined, value_where_undefined, warn, warn_undefined
 
 Average = Literal["micro", "macro", "samples", "weighted"]
 Curve = tuple[Array, Array, Array]
@@ -271,9 +270,9 @@ def precision_recall_curve(
 def _undefined_recall(undefined: Any) -> float:
     what = "No positive class found in y_true, recall is set to one for all thresholds."
     if undefined == "sklearn":
-        warnings.warn(what, UserWarning, stacklevel=3)
+        warn(what)
         return 1.0
-    return value_where_undefined(undefined, "No positive class found in y_true", stacklevel=4)
+    return value_where_undefined(undefined, "No positive class found in y_true")
 
 
 def _as_given(scores: Scores, thresholds: Array) -> Array:
@@ -544,10 +543,10 @@ def _roc_auc_score(
         if y_true.all() or not y_true.any():
             check_finite_scores(score_column(y_score))
             check_consistent_length(y_true, y_score, weight)
-            return value_where_undefined(undefined, _ONE_CLASS, stacklevel=6)
+            return value_where_undefined(undefined, _ONE_CLASS)
         value = _Binary(y_true, y_score, 1, weight).auc(max_fpr)
         if np.isnan(value):
-            return value_where_undefined(undefined, _ONE_CLASS, stacklevel=6)
+            return value_where_undefined(undefined, _ONE_CLASS)
         return value
 
     if kind == "multiclass" or (kind == "binary" and y_score.ndim == 2 and y_score.shape[1] > 2):
@@ -663,7 +662,7 @@ def _multiclass_roc_auc(
             "Target scores need to be probabilities for multiclass roc_auc, i.e. they should sum up "
             "to 1.0 over classes"
         )
-    averages = ("macro", "weighted", None)
+    averages: tuple[str | None, ...] = ("macro", "weighted", None)
     if multi_class == "ovr":
         averages = ("micro", *averages)
     if average not in averages:
@@ -920,7 +919,7 @@ def top_k_accuracy_score(
             "the `labels` parameter."
         )
     if k >= len(classes):
-        warn(
+        warn_undefined(
             f"'k' ({k}) greater than or equal to 'n_classes' ({len(classes)}) will result in a "
             "perfect score and is therefore meaningless."
         )
