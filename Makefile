@@ -59,6 +59,11 @@ test-rust:
 test-python: build
 	$(PY) -m pytest --doctest-modules python/ironstep tests --ignore=tests/integrations $(ARGS)
 
+.PHONY: test-sklearn
+test-sklearn: build ## scikit-learn's own tests of its metrics, with ours in their place
+	PYTHONPATH=tests $(PY) -m pytest -c /dev/null -p metrics.sklearn_suite -p no:cacheprovider \
+		-p no:randomly --disable-warnings -q $(ARGS)
+
 .PHONY: test-integrations
 test-integrations: ## ours inside Lightning, Transformers, accelerate and timm
 	@$(LOCKED) $(STAMPS)/integrations

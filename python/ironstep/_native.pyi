@@ -80,14 +80,19 @@ def threshold_counts(
 def average_precision(
     y_true: Any, y_score: Any, positive: Any, *, half: str | None = None
 ) -> tuple[float, int]: ...
+def delong(
+    y_true: Any, y_score: Any, positive: Any, *, half: str | None = None
+) -> tuple[float, float, int, int]: ...
 def column_aucs(
     classes: Any, y_score: Any, n_columns: int, *, half: str | None = None
 ) -> list[tuple[float, int, int]]: ...
+def rows_sum_to_one(y_score: Any, n_columns: int, *, half: str | None = None) -> bool: ...
 def class_ranks(
     classes: Any, y_score: Any, n_classes: int, *, half: str | None = None
 ) -> npt.NDArray[np.uint32]: ...
 
 # metrics/score_index.rs
+def delong_covariance(indices: Sequence[ScoreIndex], /) -> _Floats | None: ...
 @final
 class ScoreIndex:
     def __new__(

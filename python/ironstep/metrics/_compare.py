@@ -16,7 +16,7 @@ from ironstep.metrics._criteria import Proportion
 from ironstep.metrics._inputs import check_consistent_length, column
 from ironstep.metrics._limits import Codes
 from ironstep.metrics._proportion import Interval
-from ironstep.metrics._score_index import ScoreIndex
+from ironstep.metrics._score_index import ScoreIndex, delong_covariance
 from ironstep.metrics._statistics import (
     OfCounts,
     OfFunction,
@@ -402,20 +402,7 @@ def _by_resampling(
 def _auc_covariance(indices: list[ScoreIndex], codes: Codes | None) -> Floats:
     if codes is not None:
         return obuchowski_covariance(indices, codes)
-    influences = np.stack([index.influence() for index in indices])
-    first = indices[0]
-    is_positive = np.zeros(len(first), dtype=np.bool_)
-    p, n = first.n_positive, first.n_negative
-    if min(p, n) < 2:
-        return np.full((len(indices), len(indices)), math.nan)
-    tps, fps = np.diff(first.tps, prepend=0), np.diff(first.fps, prepend=0)
-    turns = np.stack((tps, fps), axis=1).reshape(-1)
-    is_positive[first.order] = np.repeat(np.tile([True, False], len(tps)), turns)
-    covariance: Floats = np.zeros((len(indices), len(indices)))
-    for cases, count in ((is_positive, p), (~is_positive, n)):
-        part = influences[:, cases]
-        covariance += count / (count - 1) * (part @ part.T)
-    return covariance
+    return delong_covariance(*indices)
 
 
 @dataclass(frozen=True, kw_only=True)

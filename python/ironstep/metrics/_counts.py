@@ -1,14 +1,17 @@
 """The four counts of a binary decision, and every criterion that is a formula over them."""
 
 import math
-from numbers import Integral, Real
-from typing import Any, Self
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ironstep.metrics._inputs import Array
+from ironstep.metrics._inputs import Array, is_number
 from ironstep.metrics._pairs import LabelPairs, compare
 from ironstep.metrics._undefined import check_undefined, value_where_undefined
+
+if TYPE_CHECKING:
+    from ironstep.metrics._estimate import Estimate
 
 Number = int | float
 Value = float | Array
@@ -47,7 +50,7 @@ class BinaryCounts:
     >>> counts.sensitivity, counts.specificity, counts.ppv
     (0.9, 0.9666666666666667, 0.75)
     >>> counts.f1, counts.mcc
-    (0.8181818181818182, 0.8003...)
+    (0.8181818181818182, 0.8000946913656628)
     >>> BinaryCounts(tp=[90, 80], fp=[30, 10], fn=[10, 20], tn=[870, 890]).youden_j
     array([0.86666667, 0.78888889])
     """
@@ -124,7 +127,7 @@ class BinaryCounts:
     def of_pairs(cls, pairs: LabelPairs, pos_label: Any, undefined: str | float) -> Self:
         """Take the counts from a table of at most two labels."""
         table = pairs.table.tolist()
-        at = pairs.positions.get(pos_label)
+        at: Any = pairs.positions.get(pos_label)
         if at is None and len(table) == 2:
             raise ValueError(
                 f"pos_label={pos_label} is not a valid label. It should be one of {pairs.labels}"
@@ -144,6 +147,40 @@ class BinaryCounts:
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}={getattr(self, name)!r}" for name in ("tp", "fp", "fn", "tn"))
         return f"BinaryCounts({counts})"
+
+    def interval(
+        self,
+        criterion: str,
+        *,
+        method: str = "auto",
+        confidence_level: float = 0.95,
+        n_resamples: int = 9999,
+        random_state: int | None = None,
+    ) -> "Estimate":
+        """Value of a criterion with its confidence interval.
+
+        Parameters
+        ----------
+        criterion : str
+            A name of a criterion of this class, or scikit-learn's name of it.
+        method, confidence_level, n_resamples, random_state
+            As in `confidence_interval`.
+
+        Returns
+        -------
+        Estimate
+
+        Examples
+        --------
+        >>> from ironstep.metrics import BinaryCounts
+        >>> print(BinaryCounts(tp=90, fp=30, fn=10, tn=870).interval("sensitivity"))
+        0.900 [0.826, 0.945] (95%, wilson)
+        """
+        from ironstep.metrics._confidence_interval import interval_of_counts
+
+        return interval_of_counts(
+            self, criterion, method, confidence_level, n_resamples, random_state
+        )
 
     def _ratio(
         self,
@@ -261,9 +298,7 @@ class BinaryCounts:
     def balanced_accuracy(self) -> Any:
         """Mean of sensitivity and specificity."""
         p, n = self.positives, self.negatives
-        return self._ratio(
-            "balanced accuracy", self.tp * n + self.tn * p, 2 * p * n, _ONE_CLASS
-        )
+        return self._ratio("balanced accuracy", self.tp * n + self.tn * p, 2 * p * n, _ONE_CLASS)
 
     @property
     def youden_j(self) -> Any:
@@ -280,17 +315,10 @@ class BinaryCounts:
 
     def fbeta(self, beta: float) -> Any:
         """F-score in which recall weighs β times as much: (1+β²) TP / ((1+β²) TP + β² FN + FP)."""
-        if not isinstance(beta, Real) or not beta >= 0:
-            raise ValueError(f"beta: got {beta!r}; a number >= 0 expected")
+        check_beta(beta)
         if math.isinf(beta):
             return self.recall
-        over: Any
-        under: Any
-        if isinstance(self.tp, int):
-            # β² as an exact fraction: all stays integer.
-            over, under = (part * part for part in beta.as_integer_ratio())
-        else:
-            over, under = float(beta) ** 2, 1.0
+        over, under = squared(beta, exact=isinstance(self.tp, int))
         hits = (over + under) * self.tp
         misses = over * self.fn + under * self.fp
         return self._ratio("F-score", hits, hits + misses, _NO_POSITIVE_AT_ALL, sklearn=0.0)
@@ -369,9 +397,10 @@ _NOTHING = "there is nothing"
 
 def _number(value: Any, name: str) -> Any:
     """A count as Python's int or float, or as an array of numbers."""
-    if isinstance(value, Integral) and not isinstance(value, bool | np.bool_):
-        result: Any = int(value)
-    elif isinstance(value, Real) and not isinstance(value, bool | np.bool_):
+    result: Any
+    if isinstance(value, Integral):
+        result = int(value)
+    elif is_number(value):
         result = float(value)
     else:
         result = np.asarray(value)
@@ -384,6 +413,20 @@ def _number(value: Any, name: str) -> Any:
     if not np.all(result >= 0):
         raise ValueError(f"{name}: got {value!r}; no negative number expected")
     return result
+
+
+def check_beta(beta: Any) -> None:
+    """Refuse what is no weight of recall."""
+    if not is_number(beta) or not beta >= 0:
+        raise ValueError(f"beta: got {beta!r}; a number >= 0 expected")
+
+
+def squared(beta: float, *, exact: bool) -> tuple[Any, Any]:
+    """Return β² as a fraction, of integers if `exact`: then sums of counts stay integers."""
+    if exact:
+        over, under = float(beta).as_integer_ratio()
+        return over * over, under * under
+    return float(beta) ** 2, 1.0
 
 
 def _root(values: Any) -> Any:

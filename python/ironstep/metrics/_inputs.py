@@ -5,6 +5,7 @@ Kinds and error texts are scikit-learn's, so that code which looks at them goes 
 
 import sys
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,11 @@ import numpy.typing as npt
 from ironstep import _native
 
 Array = npt.NDArray[Any]
+
+
+def is_number(value: Any) -> bool:
+    """Whether this is a real number of any class."""
+    return isinstance(value, Real)
 
 
 def is_sparse(values: Any) -> bool:
@@ -37,8 +43,8 @@ def array(values: Any, name: str) -> Array:
     if torch is not None and isinstance(values, torch.Tensor):
         values = values.detach()
         # numpy has no bfloat16; float32 holds each of its values.
-        result = (values.float() if values.dtype is torch.bfloat16 else values).numpy()
-        return np.asarray(result)
+        return np.asarray(values.float() if values.dtype is torch.bfloat16 else values)
+    result: Array
     try:
         result = np.asarray(values)
     except ValueError:
@@ -98,9 +104,7 @@ def check_consistent_length(*arrays: Any) -> int:
     """Return the number of samples, which all arguments but None agree about."""
     lengths = [n_samples(values) for values in arrays if values is not None]
     if len(set(lengths)) > 1:
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: {lengths}"
-        )
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: {lengths}")
     return lengths[0]
 
 
@@ -149,8 +153,18 @@ def unique_labels(values: Array) -> Array:
         if found is not None:
             return found[0].astype(values.dtype)
     if values.dtype.kind == "O":
-        return np.array(sorted(set(values.tolist())), dtype=object)
+        # Sorting an array of objects is slow.
+        return np.array(sorted(_strings(values)), dtype=object)
     return np.unique(values)
+
+
+def _strings(values: Array) -> set[str]:
+    """The different strings in an array of objects, which has to have nothing else."""
+    strings = set(values.ravel().tolist())
+    for value in strings:
+        if not isinstance(value, str):
+            raise ValueError(f"Labels must all be strings or all numbers; got {value!r} in strings")
+    return strings
 
 
 def type_of_target(values: Any, name: str = "y") -> str:

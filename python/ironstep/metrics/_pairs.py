@@ -32,8 +32,10 @@ class LabelPairs:
         table: Array | None,
         codes: tuple[Array, Array] | None = None,
         weight: Array | None = None,
+        is_weighted: bool = False,
     ) -> None:
         self.labels = labels
+        self.is_weighted = is_weighted
         self._table = table
         self._codes = codes
         self._weight = weight
@@ -101,6 +103,7 @@ class Indicators:
         self.y_true = y_true
         self.y_pred = y_pred
         self.weight = weight
+        self.is_weighted = weight is not None
         self.labels = np.arange(y_true.shape[1])
 
     def counts(self, labels: Array | None, axis: int) -> tuple[Array, Array, Array]:
@@ -114,9 +117,9 @@ class Indicators:
     def _sums(self, ones: Any, axis: int) -> Array:
         if is_sparse(ones):
             ones = ones.tocsr()
-            lengths = np.diff(ones.indptr).astype(np.int64)
+            lengths: Array = np.diff(ones.indptr).astype(np.int64)
             if axis == 1:
-                return lengths if self.weight is None else lengths * self.weight
+                return lengths if self.weight is None else np.asarray(lengths * self.weight)
             weight = None if self.weight is None else np.repeat(self.weight, lengths)
             return sums(ones.indices, weight, ones.shape[1])
         if self.weight is None:
@@ -128,7 +131,7 @@ class Indicators:
     def equal_rows(self) -> Array:
         """Return for each sample whether all its labels agree."""
         if is_sparse(self.y_true):
-            tp, pred, true = (Indicators.counts(self._unweighted(), None, 1))
+            tp, pred, true = Indicators.counts(self._unweighted(), None, 1)
             return np.asarray((tp == pred) & (tp == true))
         return np.asarray((self.y_true == self.y_pred).all(axis=1))
 
@@ -192,9 +195,7 @@ def check_targets(
             shown = " and ".join(str(np.unique(values)) for values in (y_true, y_pred))
             raise ValueError(f"Mix of label input types (string and number); Got {shown}.")
     elif y_true.shape[1] != y_pred.shape[1]:
-        raise ValueError(
-            "Multi-label binary indicator input with different numbers of labels"
-        )
+        raise ValueError("Multi-label binary indicator input with different numbers of labels")
     return y_true, y_pred, weight, kind
 
 
@@ -229,13 +230,14 @@ def _compare_columns(y_true: Array, y_pred: Array, weight: Array | None) -> Labe
         codes = _integers(y_true), _integers(y_pred)
         found = _count(*codes, weight)
         if found is not None:
-            return LabelPairs(_as_type(found[0], *given), found[1])
+            return LabelPairs(_as_type(found[0], *given), found[1], is_weighted=weight is not None)
         labels, codes = _encode(*codes)
         labels = _as_type(labels, *given)
     else:
         labels, codes = _encode(y_true, y_pred)
     found = _count(*codes, weight)
-    return LabelPairs(labels, None if found is None else found[1], codes, weight)
+    table = None if found is None else found[1]
+    return LabelPairs(labels, table, codes, weight, is_weighted=weight is not None)
 
 
 def _integers(values: Array) -> Array:
@@ -267,12 +269,8 @@ def _encode(y_true: Array, y_pred: Array) -> tuple[Array, tuple[Array, Array]]:
         # As Python's own values: sorting an array of objects is slow, and numpy would make float64
         # of uint64 beside int64.
         columns = y_true.tolist(), y_pred.tolist()
-        labels = {*columns[0], *columns[1]}
-        if "O" in kinds:
-            other = next((label for label in labels if not isinstance(label, str)), None)
-            if other is not None or None in labels:
-                raise ValueError(f"Labels must all be strings or all numbers; got {other!r} among strings")
-        ordered = sorted(labels)
+        found = {*columns[0], *columns[1]}
+        ordered = sorted(found)
         code = {label: index for index, label in enumerate(ordered)}
         first, second = (
             np.fromiter(map(code.__getitem__, values), np.int64, len(values)) for values in columns

@@ -1,6 +1,5 @@
 """Criteria of probabilities: Brier score and log loss."""
 
-import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from ironstep.metrics._inputs import (
     type_of_target,
     unique_labels,
 )
+from ironstep.metrics._undefined import warn
 
 
 def _probabilities(values: Any) -> Array:
@@ -48,6 +48,7 @@ def _indicator(y_true: Any, labels: Any) -> tuple[Array, Array]:
     """Return a matrix that is 1 at each sample's class, at least two columns, and the classes."""
     if is_sparse(y_true):
         y_true = y_true.toarray()
+    as_given = y_true
     y_true = array(y_true, "y_true")
     if y_true.ndim == 2 and y_true.shape[1] > 1:
         if type_of_target(y_true, "y_true") != "multilabel-indicator":
@@ -63,15 +64,13 @@ def _indicator(y_true: Any, labels: Any) -> tuple[Array, Array]:
         given = column(labels, "labels")
         classes = unique_labels(given)
         if len(classes) != len(given) or not (classes == given).all():
-            warnings.warn(
+            warn(
                 f"Labels passed were {labels}. But this function assumes labels are ordered "
                 f"lexicographically. Pass the ordered labels={classes.tolist()} and ensure that the "
-                "columns of y_prob correspond to this ordering.",
-                UserWarning,
-                stacklevel=4,
+                "columns of y_prob correspond to this ordering."
             )
-        strangers = set(y_true.tolist()) - set(classes.tolist())
-        if strangers:
+        if set(y_true.tolist()) - set(classes.tolist()):
+            strangers = {label for label in as_given if label not in classes}
             raise ValueError(
                 f"y_true contains values {strangers} not belonging to the passed labels {labels}."
             )
@@ -81,9 +80,7 @@ def _indicator(y_true: Any, labels: Any) -> tuple[Array, Array]:
                 f"y_true contains only one label ({classes[0]}). Please provide the list of all "
                 "expected class labels explicitly through the labels argument."
             )
-        raise ValueError(
-            f"The labels array needs to contain at least two labels, got {classes}."
-        )
+        raise ValueError(f"The labels array needs to contain at least two labels, got {classes}.")
     if classes.dtype.kind == "f":
         integers = as_integers(classes)
         classes = classes if integers is None else integers
@@ -105,11 +102,7 @@ def _several(
     sums = y_proba.sum(axis=1)
     tolerance = np.sqrt(np.finfo(y_proba.dtype).eps)
     if not np.isclose(sums, 1, rtol=tolerance, atol=0).all():
-        warnings.warn(
-            "The y_prob values do not sum to one. Make sure to pass probabilities.",
-            UserWarning,
-            stacklevel=3,
-        )
+        warn("The y_prob values do not sum to one. Make sure to pass probabilities.")
     if len(classes) != y_proba.shape[1]:
         if labels is None:
             raise ValueError(
@@ -148,7 +141,11 @@ def _one(
             raise
         pos_label = classes[-1]
     positive = np.asarray(y_true == pos_label).astype(np.int64)
-    return np.stack((1 - positive, positive), axis=1), np.stack((1 - y_proba, y_proba), axis=1), weight
+    return (
+        np.stack((1 - positive, positive), axis=1),
+        np.stack((1 - y_proba, y_proba), axis=1),
+        weight,
+    )
 
 
 def brier_score_loss(
@@ -258,11 +255,10 @@ def log_loss(
                 "Cannot use both `y_pred` and `y_proba`. `y_pred` is deprecated, use `y_proba` "
                 "instead."
             )
-        warnings.warn(
+        warn(
             "`y_pred` was renamed to `y_proba` in version 1.9 and will be removed in 1.11. Use "
             "`y_proba` instead.",
             FutureWarning,
-            stacklevel=2,
         )
         y_proba = y_pred
     indicator, y_proba, weight = _several(y_true, _probabilities(y_proba), sample_weight, labels)

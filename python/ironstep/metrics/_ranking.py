@@ -1,6 +1,5 @@
 """Criteria of scores: ROC, precision-recall and DET curves, the areas under them, top-k accuracy."""
 
-import warnings
 from itertools import combinations
 from typing import Any, Literal, cast
 
@@ -27,7 +26,7 @@ from ironstep.metrics._scores import (
     scores,
     two_classes,
 )
-from ironstep.metrics._undefined import check_undefined, value_where_undefined, warn
+from ironstep.metrics._undefined import check_undefined, value_where_undefined, warn, warn_undefined
 
 Average = Literal["micro", "macro", "samples", "weighted"]
 Curve = tuple[Array, Array, Array]
@@ -271,9 +270,9 @@ def precision_recall_curve(
 def _undefined_recall(undefined: Any) -> float:
     what = "No positive class found in y_true, recall is set to one for all thresholds."
     if undefined == "sklearn":
-        warnings.warn(what, UserWarning, stacklevel=3)
+        warn(what)
         return 1.0
-    return value_where_undefined(undefined, "No positive class found in y_true", stacklevel=4)
+    return value_where_undefined(undefined, "No positive class found in y_true")
 
 
 def _as_given(scores: Scores, thresholds: Array) -> Array:
@@ -504,9 +503,7 @@ def roc_auc_score(
     if max_fpr is not None and not 0 < max_fpr <= 1:
         raise ValueError(f"Expected max_fpr in range (0, 1], got: {max_fpr!r}")
     if multi_class not in ("raise", "ovr", "ovo"):
-        raise ValueError(
-            f"multi_class: got {multi_class!r}; 'raise', 'ovr' or 'ovo' expected"
-        )
+        raise ValueError(f"multi_class: got {multi_class!r}; 'raise', 'ovr' or 'ovo' expected")
     y_numbers = numeric_labels(y_true)
     if y_numbers is not None and y_numbers.dtype.kind != "f" and len(y_numbers):
         given = scores(y_score)
@@ -546,10 +543,10 @@ def _roc_auc_score(
         if y_true.all() or not y_true.any():
             check_finite_scores(score_column(y_score))
             check_consistent_length(y_true, y_score, weight)
-            return value_where_undefined(undefined, _ONE_CLASS, stacklevel=6)
+            return value_where_undefined(undefined, _ONE_CLASS)
         value = _Binary(y_true, y_score, 1, weight).auc(max_fpr)
         if np.isnan(value):
-            return value_where_undefined(undefined, _ONE_CLASS, stacklevel=6)
+            return value_where_undefined(undefined, _ONE_CLASS)
         return value
 
     if kind == "multiclass" or (kind == "binary" and y_score.ndim == 2 and y_score.shape[1] > 2):
@@ -620,9 +617,7 @@ def _averaged(
     if fast and sample_weight is None:
         given = scores(y_score)
         indicator = np.ascontiguousarray(positive).view(np.uint8).reshape(-1)
-        found = _native.column_aucs(
-            indicator, given.values.reshape(-1), n_columns, half=given.half
-        )
+        found = _native.column_aucs(indicator, given.values.reshape(-1), n_columns, half=given.half)
         values[:] = [value for value, _, _ in found]
     for index in np.flatnonzero(np.isnan(values)):
         values[index] = binary(positive[:, index], y_score[:, index], sample_weight)
@@ -658,20 +653,23 @@ def _multiclass_roc_auc(
             "`y_score` needs to be of shape `(n_samples, n_classes)`, since `y_true` contains "
             f"multiple classes. Got `y_score.shape={y_score.shape}`."
         )
-    y_score = array(y_score, "y_score")
-    check_finite(y_score, "y_score")
-    if not np.allclose(1, y_score.sum(axis=1)):
+    given = scores(y_score)
+    if not _native.rows_sum_to_one(
+        given.values.reshape(-1), given.values.shape[1], half=given.half
+    ):
+        check_finite_scores(given)
         raise ValueError(
             "Target scores need to be probabilities for multiclass roc_auc, i.e. they should sum up "
             "to 1.0 over classes"
         )
-    averages = ("macro", "weighted", None)
+    averages: tuple[str | None, ...] = ("macro", "weighted", None)
     if multi_class == "ovr":
         averages = ("micro", *averages)
     if average not in averages:
         raise ValueError(f"average must be one of {averages} for multiclass problems")
     if average is None and multi_class == "ovo":
         raise NotImplementedError("average=None is not implemented for multi_class='ovo'.")
+    y_score = array(y_score, "y_score")
     classes = _columns_classes(y_true, y_score, labels)
     if labels is None and len(classes) != y_score.shape[1]:
         raise ValueError(
@@ -691,9 +689,7 @@ def _multiclass_roc_auc(
         indicator = (numbers[:, None] == np.arange(len(classes))).astype(np.int64)
         return _averaged(binary, indicator, y_score, average, sample_weight, fast=True)
     given = scores(y_score)
-    found = _native.column_aucs(
-        numbers, given.values.reshape(-1), len(classes), half=given.half
-    )
+    found = _native.column_aucs(numbers, given.values.reshape(-1), len(classes), half=given.half)
     values = np.array([value for value, _, _ in found])
     for index in np.flatnonzero(np.isnan(values)):
         values[index] = binary(numbers == index, y_score[:, index], None)
@@ -923,7 +919,7 @@ def top_k_accuracy_score(
             "the `labels` parameter."
         )
     if k >= len(classes):
-        warn(
+        warn_undefined(
             f"'k' ({k}) greater than or equal to 'n_classes' ({len(classes)}) will result in a "
             "perfect score and is therefore meaningless."
         )

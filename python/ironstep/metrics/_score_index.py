@@ -85,19 +85,19 @@ class ScoreIndex:
         return f"ScoreIndex(n_positive={self.n_positive}, n_negative={self.n_negative})"
 
     @property
-    def tps(self) -> Array:  # noqa: D102 - described above
+    def tps(self) -> Array:
         return self._native.counts()[0]
 
     @property
-    def fps(self) -> Array:  # noqa: D102
+    def fps(self) -> Array:
         return self._native.counts()[1]
 
     @property
-    def thresholds(self) -> Array:  # noqa: D102
+    def thresholds(self) -> Array:
         return self._scores.thresholds(self._native.counts()[2])
 
     @property
-    def order(self) -> Array:  # noqa: D102
+    def order(self) -> Array:
         return self._native.order()
 
     def auc(self, *, sample_weight: Any = None) -> float:
@@ -312,3 +312,62 @@ class ScoreIndex:
     def _weight(self, sample_weight: Any) -> Array:
         weight = check_sample_weight(column(sample_weight, "sample_weight"), len(self))
         return np.ascontiguousarray(weight, dtype=np.float64)
+
+
+def delong(y_true: Any, y_score: Any, *, pos_label: Any = None) -> tuple[float, float]:
+    """Return the area under the ROC curve and DeLong's variance of it.
+
+    The same numbers as `ScoreIndex.auc` and `ScoreIndex.delong_variance`, by a sort that keeps no
+    rows: in less time and memory.
+
+    Parameters
+    ----------
+    y_true, y_score, pos_label
+        As of `ScoreIndex`.
+
+    Returns
+    -------
+    auc, variance : float
+        NaN where a class has no case, or fewer than two for the variance.
+
+    References
+    ----------
+    DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44:837-845.
+    """
+    labels, positive = _cases(y_true, pos_label)
+    scores = score_column(y_score)
+    check_lengths(labels, scores.values)
+    auc, variance, n_positive, n_negative = _native.delong(
+        labels, scores.values, positive, half=scores.half
+    )
+    return auc, variance if min(n_positive, n_negative) >= 2 else float("nan")
+
+
+def delong_covariance(*indices: ScoreIndex) -> Array:
+    """Return DeLong's covariance matrix of the areas of several scores of the same cases.
+
+    Sums are exact until the last division; two scores that order the cases alike have the
+    covariance matrix of one, to the last bit.
+
+    Parameters
+    ----------
+    *indices : ScoreIndex
+        One for each model, with the same labels in the same order.
+
+    Returns
+    -------
+    ndarray of shape (n_models, n_models)
+
+    Raises
+    ------
+    ValueError
+        If the indices have different labels, or a class has fewer than two cases.
+    """
+    if not indices:
+        raise ValueError("indices: got none; at least one expected")
+    if min(indices[0].n_positive, indices[0].n_negative) < 2:
+        raise ValueError("indices: at least two cases of each class expected")
+    matrix = _native.delong_covariance([index._native for index in indices])
+    if matrix is None:
+        raise ValueError("indices: their labels differ; the same cases in the same order expected")
+    return matrix.reshape(len(indices), -1)

@@ -12,6 +12,7 @@ a number       that number
 """
 
 import math
+import os
 import sys
 import warnings
 from numbers import Real
@@ -54,7 +55,6 @@ def value_where_undefined(
     sklearn: float = math.nan,
     message: str | None = None,
     warns: bool = True,
-    stacklevel: int = 3,
 ) -> float:
     """Return the value of what is undefined, after the warning or error that the policy asks for.
 
@@ -63,18 +63,28 @@ def value_where_undefined(
     """
     if undefined == "sklearn":
         if warns:
-            warn(message or what, stacklevel + 1)
+            warn_undefined(message or what)
         return sklearn
     if undefined == "raise":
         raise ValueError(what)
     if undefined == "warn":
-        warn(what, stacklevel + 1)
+        warn_undefined(what)
         return math.nan
     return math.nan if undefined == "nan" else float(undefined)
 
 
-def warn(message: str, stacklevel: int = 2) -> None:
+def warn_undefined(message: str) -> None:
     """Warn that a metric is undefined."""
     exceptions = sys.modules.get("sklearn.exceptions")
-    category = getattr(exceptions, "UndefinedMetricWarning", UndefinedMetricWarning)
-    warnings.warn(message, category, stacklevel=stacklevel + 1)
+    warn(message, getattr(exceptions, "UndefinedMetricWarning", UndefinedMetricWarning))
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn the caller of the package, from however deep in it."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep

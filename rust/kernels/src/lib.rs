@@ -5,6 +5,7 @@
 
 pub mod dtype;
 pub mod isa;
+mod memory;
 pub mod metrics;
 pub mod optim;
 pub mod overlap;

@@ -1,5 +1,6 @@
-//! Random numbers that are computed from their place, not drawn one after another: Philox4x32-10
-//! (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3").
+//! Random numbers that are computed from their place, not drawn one after another: Philox4x32-7
+//! (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"; seven rounds
+//! are the fewest that pass all of BigCrush).
 //!
 //! Number `i` of stream `s` under a seed is the same whoever asks for it, and in whatever order.
 //! Sixteen blocks of four words are made side by side: number 64·g + 16·w + l is word `w` of block
@@ -9,7 +10,7 @@ use crate::isa::{Isa, per_isa};
 
 const MULTIPLIERS: [u32; 2] = [0xd251_1f53, 0xcd9e_8d57];
 const WEYL: [u32; 2] = [0x9e37_79b9, 0xbb67_ae85];
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 7;
 const LANES: usize = 16;
 
 /// Numbers that are made together.
@@ -49,7 +50,11 @@ per_isa! {
                 [block, [0; LANES], [stream[0]; LANES], [stream[1]; LANES]],
             );
             for (numbers, words) in numbers.chunks_mut(LANES).zip(&words) {
-                numbers.copy_from_slice(&words[..numbers.len()]);
+                // A length that is known is copied by vectors, not by a call.
+                match <&mut [u32; LANES]>::try_from(&mut *numbers) {
+                    Ok(numbers) => *numbers = *words,
+                    Err(_) => numbers.copy_from_slice(&words[..numbers.len()]),
+                }
             }
         }
     }
@@ -119,17 +124,17 @@ mod tests {
             (
                 [0; 2],
                 [0; 4],
-                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
+                [0x5f6f_b709, 0x0d89_3f64, 0x4f12_1f81, 0x4f73_0a48],
             ),
             (
                 [!0; 2],
                 [!0; 4],
-                [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
+                [0x5207_ddc2, 0x4516_5e59, 0x4d8e_e751, 0x8c52_f662],
             ),
             (
                 [0xa409_3822, 0x299f_31d0],
                 pi,
-                [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+                [0x4dfc_caba, 0x190a_87f0, 0xc473_62ba, 0xb6b5_242a],
             ),
         ];
         for (key, counter, words) in cases {

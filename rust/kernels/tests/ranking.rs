@@ -3,7 +3,8 @@
 use half::{bf16, f16};
 use ironstep_kernels::metrics::{
     BadInput, Cases, Classes, Half, Plan, RankSum, Resampling, ScoreIndex, Statistic,
-    column_rank_sums, curve, half_rank_sum, rank_sum, ranks, two_classes,
+    average_precision, column_rank_sums, curve, delong, half_rank_sum, rank_sum, ranks,
+    two_classes,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -205,7 +206,8 @@ proptest! {
                 f64::from(negatives - fp) / f64::from(negatives),
             ));
         }
-        let best = |choose: &dyn Fn(&(f64, f64)) -> Option<(f64, f64)>| {
+        type Choice<'a> = &'a dyn Fn(&(f64, f64)) -> Option<(f64, f64)>;
+        let best = |choose: Choice<'_>| {
             all.iter().filter_map(choose).fold((-1.0, -1.0), |a, b| if b > a { b } else { a })
         };
         let point = points.sensitivity_at_specificity(wanted);
@@ -421,10 +423,10 @@ fn weights_of_one_change_nothing_and_zero_weights_leave_no_threshold() {
             .map(|&tp| f64::from(tp))
             .collect::<Vec<_>>()
     );
-    assert_eq!(curve.roc(true), index.curve().roc(true));
+    assert_eq!(curve.roc(1, true), index.curve().roc(2, true));
     assert_eq!(
-        curve.precision_recall(true),
-        index.curve().precision_recall(true)
+        curve.precision_recall(1, true),
+        index.curve().precision_recall(2, true)
     );
     assert!((curve.auc() - index.curve().points().auc()).abs() < 1e-15);
     let weights: Vec<f64> = scores
@@ -442,4 +444,27 @@ fn weights_of_one_change_nothing_and_zero_weights_leave_no_threshold() {
             .filter(|&&t| t < 100.0)
             .count()
     );
+}
+
+#[test]
+fn sums_over_buckets_are_those_over_the_curve() {
+    for n in [5, 3000, 300_000] {
+        let labels: Vec<u8> = (0..n).map(|i| (hash(i) >> 7) as u8 & 1).collect();
+        for values in [50, u32::MAX] {
+            let scores: Vec<f32> = (0..n).map(|i| (hash(i + n) % values) as f32).collect();
+            let curve = curve(1, &scores, &cases(&labels), true).unwrap();
+            let points = curve.points();
+            for threads in THREADS {
+                let (sum, variance) = delong(threads, &scores, &cases(&labels), true).unwrap();
+                assert_eq!(Ok(sum), rank_sum(threads, &scores, &cases(&labels), true));
+                assert_eq!(variance.to_bits(), points.delong_variance().to_bits());
+                let (value, positives) =
+                    average_precision(threads, &scores, &cases(&labels), true).unwrap();
+                assert_eq!(positives, points.totals().0);
+                assert!((value - points.average_precision()).abs() < 1e-14);
+                let alone = average_precision(1, &scores, &cases(&labels), true).unwrap();
+                assert_eq!(value.to_bits(), alone.0.to_bits());
+            }
+        }
+    }
 }

@@ -17,8 +17,9 @@ mod _native {
     use super::config::{get_num_threads, instruction_set, memory_path, set_num_threads};
     #[pymodule_export]
     use super::metrics::{
-        ScoreIndex, average_precision, class_ranks, column_aucs, count_equal, count_pairs,
-        precision_recall_curve, roc_auc, roc_curve, threshold_counts, two_classes, weigh_pairs,
+        ScoreIndex, average_precision, class_ranks, column_aucs, count_equal, count_pairs, delong,
+        delong_covariance, precision_recall_curve, roc_auc, roc_curve, rows_sum_to_one,
+        threshold_counts, two_classes, weigh_pairs,
     };
     #[pymodule_export]
     use super::optim::{Stepper, clip_coefficient, total_norm, update};

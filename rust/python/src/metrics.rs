@@ -8,10 +8,10 @@ mod truth;
 
 pub use confusion::{count_equal, count_pairs, weigh_pairs};
 pub use ranking::{
-    average_precision, class_ranks, column_aucs, precision_recall_curve, roc_auc, roc_curve,
-    threshold_counts, two_classes,
+    average_precision, class_ranks, column_aucs, delong, precision_recall_curve, roc_auc,
+    roc_curve, rows_sum_to_one, threshold_counts, two_classes,
 };
-pub use score_index::ScoreIndex;
+pub use score_index::{ScoreIndex, delong_covariance};
 
 use pyo3::prelude::*;
 

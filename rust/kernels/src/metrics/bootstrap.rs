@@ -182,18 +182,36 @@ impl Plan {
 
     /// The area, in one pass without branches.
     fn auc(&self, counts: &[u8]) -> f64 {
-        // At most 2^30 cases are drawn: 2U stays below 2^60.
-        let (mut two_u, mut positives, mut above, mut drawn) = (0_u64, 0_u64, 0_u64, 0_u64);
+        let (two_u, positives) = if self.thresholds == self.walk.len() {
+            self.two_u::<false>(counts)
+        } else {
+            self.two_u::<true>(counts)
+        };
+        // As many are drawn as there are cases.
+        let negatives = self.walk.len() as u64 - positives;
+        let pairs = 2 * u128::from(positives) * u128::from(negatives);
+        ratio(u128::from(two_u), pairs)
+    }
+
+    /// 2U and the number of positive cases. At most 2^30 cases are drawn: 2U stays below 2^60.
+    #[inline(always)]
+    fn two_u<const TIES: bool>(&self, counts: &[u8]) -> (u64, u64) {
+        let (mut two_u, mut positives, mut above) = (0_u64, 0_u64, 0_u64);
         for &entry in &self.walk {
             let count = u64::from(counts.get((entry & ROW) as usize).copied().unwrap_or(0));
-            above = if entry & NEW != 0 { positives } else { above };
-            let negative = if entry & NEGATIVE != 0 { count } else { 0 };
-            two_u += negative * (above + positives);
-            positives += count - negative;
-            drawn += count;
+            let if_negative = i64::from((entry & NEGATIVE) as i32 >> 31) as u64;
+            if TIES {
+                above = if entry & NEW != 0 { positives } else { above };
+            }
+            two_u += (count & if_negative)
+                * if TIES {
+                    above + positives
+                } else {
+                    2 * positives
+                };
+            positives += count & !if_negative;
         }
-        let pairs = 2 * u128::from(positives) * u128::from(drawn - positives);
-        ratio(u128::from(two_u), pairs)
+        (two_u, positives)
     }
 
     /// The points of the resample's curve, one for each threshold of the whole.

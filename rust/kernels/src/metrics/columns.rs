@@ -1,8 +1,10 @@
 //! One AUC for each column of a matrix of scores, the columns side by side.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::auc::{RankSum, rank_sum};
+use super::keys::Score;
 use super::sort::Sortable;
 use super::truth::Cases;
 use super::{BadInput, first_bad};
@@ -61,4 +63,23 @@ pub fn column_rank_sums<S: Sortable>(
         .collect();
     // The first bad score of the matrix, not of a column.
     sums.map_err(|bad| first_bad(scores, false).unwrap_or(bad))
+}
+
+/// Whether each row of `n_columns` scores sums to one, to 10^-5: false if one is not a number.
+pub fn rows_sum_to_one<S: Score>(threads: usize, scores: &[S], n_columns: usize) -> bool {
+    const ROWS: usize = 4096;
+    let close = AtomicBool::new(true);
+    let tile = ROWS * n_columns.max(1);
+    pool::run(threads, scores.len().div_ceil(tile), &|index| {
+        let rows = &scores[index * tile..scores.len().min((index + 1) * tile)];
+        let is_one = |row: &[S]| {
+            let sum: f64 = row.iter().map(|score| score.to_f64()).sum();
+            // numpy.allclose(1, sum)
+            (1.0 - sum).abs() <= 1e-8 + 1e-5 * sum.abs()
+        };
+        if !rows.chunks(n_columns.max(1)).all(is_one) {
+            close.store(false, Ordering::Relaxed);
+        }
+    });
+    close.into_inner()
 }

@@ -4,9 +4,11 @@
 use std::sync::Mutex;
 
 use super::BadInput;
-use super::points::{Compensated, Points};
-use super::sort::{Bucket, Item, Layout, Partition, Sortable};
+use super::auc::RankSum;
+use super::points::{Compensated, Placements, Points};
+use super::sort::{Bucket, Layout, Partition, Sortable};
 use super::truth::Truth;
+use crate::memory::zeroed;
 use crate::pool;
 
 /// Distinct scores, descending, with the counts at or above them.
@@ -43,104 +45,116 @@ pub fn curve<S: Sortable>(
     infinite_allowed: bool,
 ) -> Result<Curve, BadInput> {
     let partition = Partition::<S::Flag>::new(threads, scores, truth, infinite_allowed)?;
-    let groups = Groups::new(partition.buckets());
-    partition.sorted(threads, &|bucket| groups.put(&bucket));
-    Ok(groups.curve(threads))
+    Ok(build(threads, &partition, &|_| {}))
 }
 
-/// Cases with the same score.
-#[derive(Clone, Copy)]
-struct Group {
-    score: f64,
-    positives: u32,
-    negatives: u32,
-}
-
-/// The groups of each bucket.
-pub(super) struct Groups(Vec<Mutex<Vec<Group>>>);
-
-impl Groups {
-    pub fn new(buckets: usize) -> Groups {
-        Groups((0..buckets).map(|_| Mutex::default()).collect())
-    }
-
-    /// Finds the groups of a bucket's cases.
-    pub fn put<L: Layout>(&self, bucket: &Bucket<'_, L>) {
-        let flag = |item: L::Item| (item.low() >> (L::PAYLOAD - 1)) & 1;
-        let offset = |item: L::Item| item.offset(L::PAYLOAD);
-        let items = bucket.items;
-        let changes = items
-            .windows(2)
-            .filter(|pair| offset(pair[0]) != offset(pair[1]));
-        let mut groups = Vec::with_capacity(changes.count() + 1);
-        let (mut positives, mut negatives) = (0, 0);
-        for (index, &item) in items.iter().enumerate() {
-            positives += 1 - flag(item);
-            negatives += flag(item);
-            if items
-                .get(index + 1)
-                .is_none_or(|&next| offset(next) != offset(item))
-            {
-                groups.push(Group {
-                    score: bucket.score(item),
-                    positives,
-                    negatives,
-                });
-                (positives, negatives) = (0, 0);
-            }
-        }
-        if let Ok(mut place) = self.0[bucket.index].lock() {
-            *place = groups;
-        }
-    }
-
-    /// All groups in one line, counted up.
-    pub fn curve(self, threads: usize) -> Curve {
-        let buckets: Vec<Vec<Group>> = (self.0.into_iter())
-            .map(|groups| groups.into_inner().unwrap_or_default())
-            .collect();
-        let n = buckets.iter().map(Vec::len).sum();
-        let mut curve = Curve {
-            thresholds: vec![0.0; n],
-            tps: vec![0; n],
-            fps: vec![0; n],
-        };
-        let (mut thresholds, mut tps, mut fps) = (
-            &mut curve.thresholds[..],
-            &mut curve.tps[..],
-            &mut curve.fps[..],
-        );
-        let mut before = (0, 0);
-        let jobs: Vec<_> = (buckets.iter())
-            .map(|groups| {
-                let job = (
-                    before,
-                    split_off(&mut thresholds, groups.len()),
-                    split_off(&mut tps, groups.len()),
-                    split_off(&mut fps, groups.len()),
-                );
-                for group in groups {
-                    before.0 += group.positives;
-                    before.1 += group.negatives;
+/// Sorts a partition's buckets into a curve, and shows each to `see`.
+pub(super) fn build<L: Layout>(
+    threads: usize,
+    partition: &Partition<L>,
+    see: &(dyn Fn(&Bucket<'_, L>) + Sync),
+) -> Curve {
+    let n = partition.sizes().sum();
+    let mut curve = Curve {
+        thresholds: zeroed(n),
+        tps: zeroed(n),
+        fps: zeroed(n),
+    };
+    // Each bucket has room for as many groups as it has cases; the gaps are closed at the end.
+    let (mut thresholds, mut tps, mut fps) = (
+        &mut curve.thresholds[..],
+        &mut curve.tps[..],
+        &mut curve.fps[..],
+    );
+    let places: Vec<_> = (partition.sizes())
+        .map(|size| {
+            Mutex::new((
+                split_off(&mut thresholds, size),
+                split_off(&mut tps, size),
+                split_off(&mut fps, size),
+                0,
+            ))
+        })
+        .collect();
+    partition.sorted(threads, &|bucket| {
+        if let Ok(mut place) = places[bucket.index].lock() {
+            let (thresholds, tps, fps, used) = &mut *place;
+            *used = bucket.groups(tps, fps, |place, item| {
+                if let Some(threshold) = thresholds.get_mut(place) {
+                    *threshold = bucket.score(item);
                 }
-                Mutex::new(job)
-            })
-            .collect();
-        pool::run(threads, buckets.len(), &|index| {
-            let Ok(mut job) = jobs[index].lock() else {
-                return;
-            };
-            let (before, thresholds, tps, fps) = &mut *job;
-            let (mut tp, mut fp) = *before;
-            for (place, group) in buckets[index].iter().enumerate() {
-                tp += group.positives;
-                fp += group.negatives;
-                (thresholds[place], tps[place], fps[place]) = (group.score, tp, fp);
-            }
-        });
-        drop(jobs);
-        curve
+            });
+        }
+        see(&bucket);
+    });
+    let used: Vec<usize> = places
+        .into_iter()
+        .map(|place| place.into_inner().map_or(0, |place| place.3))
+        .collect();
+    let (mut from, mut to) = (0, 0);
+    for (size, used) in partition.sizes().zip(used) {
+        if from != to {
+            curve.thresholds.copy_within(from..from + used, to);
+            curve.tps.copy_within(from..from + used, to);
+            curve.fps.copy_within(from..from + used, to);
+        }
+        from += size;
+        to += used;
     }
+    curve.thresholds.truncate(to);
+    curve.tps.truncate(to);
+    curve.fps.truncate(to);
+    curve
+}
+
+/// Average precision from scores that are sorted anew, and the number of positive cases.
+#[allow(private_bounds)]
+pub fn average_precision<S: Sortable>(
+    threads: usize,
+    scores: &[S],
+    truth: &dyn Truth,
+    infinite_allowed: bool,
+) -> Result<(f64, u32), BadInput> {
+    let partition = Partition::<S::Flag>::new(threads, scores, truth, infinite_allowed)?;
+    let sums: Vec<Mutex<f64>> = (0..partition.buckets()).map(|_| Mutex::default()).collect();
+    partition.grouped(threads, &|bucket, before, points| {
+        if let Ok(mut sum) = sums[bucket].lock() {
+            *sum = points.precisions(before.0);
+        }
+    });
+    let mut sum = Compensated::default();
+    for of_bucket in sums {
+        sum.add(of_bucket.into_inner().unwrap_or(f64::NAN));
+    }
+    let positives = partition.totals().0;
+    Ok((sum.total() / f64::from(positives), positives))
+}
+
+/// The counts behind an area and DeLong's variance of it.
+#[allow(private_bounds)]
+pub fn delong<S: Sortable>(
+    threads: usize,
+    scores: &[S],
+    truth: &dyn Truth,
+    infinite_allowed: bool,
+) -> Result<(RankSum, f64), BadInput> {
+    let partition = Partition::<S::Flag>::new(threads, scores, truth, infinite_allowed)?;
+    let totals = partition.totals();
+    let whole: Mutex<Placements> = Mutex::default();
+    partition.grouped(threads, &|_, before, points| {
+        let of_bucket = Placements::of(points, before, totals);
+        if let Ok(mut whole) = whole.lock() {
+            // Integers: the order does not matter.
+            whole.add(of_bucket);
+        }
+    });
+    let placements = whole.into_inner().unwrap_or_default();
+    let sum = RankSum {
+        two_u: placements.two_u(),
+        positives: totals.0.into(),
+        negatives: totals.1.into(),
+    };
+    Ok((sum, placements.variance(totals)))
 }
 
 /// The first `n` of a slice, which keeps the rest.
@@ -151,7 +165,7 @@ pub(super) fn split_off<'a, T>(slice: &mut &'a mut [T], n: usize) -> &'a mut [T]
 }
 
 /// A count or a sum of weights.
-trait Count: Copy + PartialEq {
+trait Count: Copy + PartialEq + Sync {
     fn float(self) -> f64;
     /// c − 2b + a is not zero.
     fn bends(a: Self, b: Self, c: Self) -> bool;
@@ -175,17 +189,90 @@ impl Count for f64 {
     }
 }
 
+/// The points that are kept, chunk after chunk on several threads, each as three numbers; with a
+/// place more at the `front` or else at the end.
+#[inline(always)]
+fn choose(
+    threads: usize,
+    n: usize,
+    kept: impl Fn(usize) -> bool + Sync,
+    values: impl Fn(usize) -> (f64, f64, f64) + Sync,
+    front: bool,
+    reversed: bool,
+) -> Rates {
+    const CHUNK: usize = 1 << 15;
+    let chunk = |index: usize| index * CHUNK..n.min((index + 1) * CHUNK);
+    let n_chunks = n.div_ceil(CHUNK);
+    // First which, without branches, then their values: both as fast for any pattern.
+    let chosen: Vec<Mutex<Vec<u32>>> = (0..n_chunks).map(|_| Mutex::default()).collect();
+    pool::run(threads, n_chunks, &|index| {
+        let points = chunk(index);
+        let mut list = vec![0; points.len() + 1];
+        let mut used = 0;
+        for point in points {
+            list[used] = point as u32;
+            used += usize::from(kept(point));
+        }
+        list.truncate(used);
+        if reversed {
+            list.reverse();
+        }
+        if let Ok(mut place) = chosen[index].lock() {
+            *place = list;
+        }
+    });
+    let lists = chosen.into_iter();
+    let mut chosen: Vec<Vec<u32>> = lists
+        .map(|list| list.into_inner().unwrap_or_default())
+        .collect();
+    if reversed {
+        chosen.reverse();
+    }
+    let len = chosen.iter().map(Vec::len).sum::<usize>() + 1;
+    let mut rates: Rates = (zeroed(len), zeroed(len), zeroed(len));
+    let first = usize::from(front);
+    let (mut ones, mut others, mut thresholds) = (
+        &mut rates.0[first..],
+        &mut rates.1[first..],
+        &mut rates.2[first..],
+    );
+    let places: Vec<_> = (chosen.iter().map(Vec::len))
+        .map(|len| {
+            Mutex::new((
+                split_off(&mut ones, len),
+                split_off(&mut others, len),
+                split_off(&mut thresholds, len),
+            ))
+        })
+        .collect();
+    pool::run(threads, n_chunks, &|place| {
+        let Ok(mut slices) = places[place].lock() else {
+            return;
+        };
+        let (ones, others, thresholds) = &mut *slices;
+        let slots = ones
+            .iter_mut()
+            .zip(others.iter_mut())
+            .zip(thresholds.iter_mut());
+        for (((one, other), threshold), &point) in slots.zip(&chosen[place]) {
+            (*one, *other, *threshold) = values(point as usize);
+        }
+    });
+    drop(places);
+    rates
+}
+
 /// The points where a curve of rates may turn, or all of them.
-fn roc<C: Count>(thresholds: &[f64], tps: &[C], fps: &[C], drop: bool) -> Rates {
-    let n = thresholds.len();
+fn roc<C: Count>(threads: usize, thresholds: &[f64], tps: &[C], fps: &[C], drop: bool) -> Rates {
+    let n = thresholds.len().min(tps.len()).min(fps.len());
     let totals = (last(tps), last(fps));
     let kept = |index: usize| {
-        let inner = index > 0 && index + 1 < n;
-        !(drop && inner)
-            || C::bends(fps[index - 1], fps[index], fps[index + 1])
-            || C::bends(tps[index - 1], tps[index], tps[index + 1])
+        !drop
+            || index == 0
+            || index + 1 >= n
+            || (C::bends(fps[index - 1], fps[index], fps[index + 1])
+                | C::bends(tps[index - 1], tps[index], tps[index + 1]))
     };
-    let mut rates: Rates = (vec![0.0], vec![0.0], vec![f64::INFINITY]);
     let rate = |count: C, total: f64| {
         if total > 0.0 {
             count.float() / total
@@ -193,22 +280,17 @@ fn roc<C: Count>(thresholds: &[f64], tps: &[C], fps: &[C], drop: bool) -> Rates 
             f64::NAN
         }
     };
-    if totals.1 <= 0.0 {
-        rates.0[0] = f64::NAN;
-    }
-    if totals.0 <= 0.0 {
-        rates.1[0] = f64::NAN;
-    }
-    if !drop {
-        rates.0.reserve(n);
-        rates.1.reserve(n);
-        rates.2.reserve(n);
-    }
-    for index in (0..n).filter(|&index| kept(index)) {
-        rates.0.push(rate(fps[index], totals.1));
-        rates.1.push(rate(tps[index], totals.0));
-        rates.2.push(thresholds[index]);
-    }
+    let values = |index: usize| {
+        (
+            rate(fps[index], totals.1),
+            rate(tps[index], totals.0),
+            thresholds[index],
+        )
+    };
+    let mut rates = choose(threads, n, kept, values, true, false);
+    rates.0[0] = if totals.1 > 0.0 { 0.0 } else { f64::NAN };
+    rates.1[0] = if totals.0 > 0.0 { 0.0 } else { f64::NAN };
+    rates.2[0] = f64::INFINITY;
     rates
 }
 
@@ -216,29 +298,34 @@ fn last<C: Count>(counts: &[C]) -> f64 {
     counts.last().map_or(0.0, |count| count.float())
 }
 
-/// Points whose count of positives differs from the one before or the one after, or all of them.
-fn steps<'a, C: Count>(tps: &'a [C], drop: bool) -> impl DoubleEndedIterator<Item = usize> + 'a {
-    (0..tps.len()).filter(move |&index| {
+/// Precision and recall from the lowest threshold to the highest, then 1 and 0; all points, or those
+/// whose count of positives differs from the one before or the one after.
+fn precision_recall<C: Count>(
+    threads: usize,
+    thresholds: &[f64],
+    tps: &[C],
+    fps: &[C],
+    drop: bool,
+) -> Rates {
+    let n = thresholds.len().min(tps.len()).min(fps.len());
+    let total = last(tps);
+    let kept = |index: usize| {
         !drop
             || index == 0
-            || index + 1 >= tps.len()
-            || tps[index - 1] != tps[index]
-            || tps[index] != tps[index + 1]
-    })
-}
-
-/// Precision and recall from the lowest threshold to the highest, then 1 and 0.
-fn precision_recall<C: Count>(thresholds: &[f64], tps: &[C], fps: &[C], drop: bool) -> Rates {
-    let total = last(tps);
-    let mut rates = Rates::default();
-    for index in steps(tps, drop).rev() {
+            || index + 1 >= n
+            || ((tps[index - 1] != tps[index]) | (tps[index] != tps[index + 1]))
+    };
+    let values = |index: usize| {
         let (tp, called) = (tps[index].float(), tps[index].float() + fps[index].float());
-        rates.0.push(if called == 0.0 { 0.0 } else { tp / called });
-        rates.1.push(if total == 0.0 { 1.0 } else { tp / total });
-        rates.2.push(thresholds[index]);
+        let precision = if called == 0.0 { 0.0 } else { tp / called };
+        let recall = if total == 0.0 { 1.0 } else { tp / total };
+        (precision, recall, thresholds[index])
+    };
+    let mut rates = choose(threads, n, kept, values, false, true);
+    if let Some(precision) = rates.0.last_mut() {
+        *precision = 1.0;
     }
-    rates.0.push(1.0);
-    rates.1.push(0.0);
+    rates.2.pop();
     rates
 }
 
@@ -251,29 +338,52 @@ impl Curve {
         }
     }
 
+    /// True and false positives and thresholds, all in `f64`.
+    pub fn counts(&self, threads: usize) -> Rates {
+        let values = |index: usize| {
+            (
+                f64::from(self.tps[index]),
+                f64::from(self.fps[index]),
+                self.thresholds[index],
+            )
+        };
+        let mut rates = choose(
+            threads,
+            self.thresholds.len(),
+            |_| true,
+            values,
+            false,
+            false,
+        );
+        rates.0.pop();
+        rates.1.pop();
+        rates.2.pop();
+        rates
+    }
+
     /// False and true positive rates by descending threshold, the first of which is +∞. With `drop`
     /// without the points between two others on a line, as integer second differences tell. NaN
     /// where a class has no case.
-    pub fn roc(&self, drop: bool) -> Rates {
-        roc(&self.thresholds, &self.tps, &self.fps, drop)
+    pub fn roc(&self, threads: usize, drop: bool) -> Rates {
+        roc(threads, &self.thresholds, &self.tps, &self.fps, drop)
     }
 
     /// Precision and recall by ascending threshold; the last point, 1 and 0, has none. With `drop`
     /// without the points within a run of equal recall.
-    pub fn precision_recall(&self, drop: bool) -> Rates {
-        precision_recall(&self.thresholds, &self.tps, &self.fps, drop)
+    pub fn precision_recall(&self, threads: usize, drop: bool) -> Rates {
+        precision_recall(threads, &self.thresholds, &self.tps, &self.fps, drop)
     }
 }
 
 impl WeightedCurve {
     /// As [`Curve::roc`].
-    pub fn roc(&self, drop: bool) -> Rates {
-        roc(&self.thresholds, &self.tps, &self.fps, drop)
+    pub fn roc(&self, threads: usize, drop: bool) -> Rates {
+        roc(threads, &self.thresholds, &self.tps, &self.fps, drop)
     }
 
     /// As [`Curve::precision_recall`].
-    pub fn precision_recall(&self, drop: bool) -> Rates {
-        precision_recall(&self.thresholds, &self.tps, &self.fps, drop)
+    pub fn precision_recall(&self, threads: usize, drop: bool) -> Rates {
+        precision_recall(threads, &self.thresholds, &self.tps, &self.fps, drop)
     }
 
     /// The area under the ROC curve.

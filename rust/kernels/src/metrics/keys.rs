@@ -18,6 +18,8 @@ pub trait Score: Copy + Send + Sync + 'static {
     fn key(self) -> Self::Key;
     /// The score of a key.
     fn value(key: u64) -> f64;
+    /// The same number.
+    fn to_f64(self) -> f64;
     /// Not a number.
     fn is_nan(self) -> bool;
     /// Neither infinite nor NaN.
@@ -46,6 +48,10 @@ macro_rules! score {
                     ascending ^ SIGN
                 })
                 .into()
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self.into()
             }
             #[inline(always)]
             fn is_nan(self) -> bool {

@@ -1,9 +1,7 @@
 //! Columns of labels: integers of any width, or bools, with any stride.
 
 use std::fmt::Debug;
-use std::ops::{BitOr, Range};
-
-use crate::isa::prefetch;
+use std::ops::BitOr;
 
 /// The type of a column's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,36 +69,38 @@ impl Labels {
         }
     }
 
-    /// Asks for the memory of elements that will be read soon; they need not exist.
-    #[inline(always)]
-    pub(super) fn prefetch(&self, elements: Range<usize>) {
-        const LINE: usize = 64;
-        if (1..=LINE as isize).contains(&self.stride) {
-            let stride = self.stride as usize;
-            let bytes = elements.start * stride..elements.end * stride;
-            for byte in bytes.step_by(LINE) {
-                prefetch(self.data.wrapping_add(byte));
-            }
-        }
+    /// The elements from `start` on, as they lie in memory; `None` if they are not dense and aligned.
+    #[inline]
+    pub(super) fn dense<T: Label>(&self, start: usize, len: usize) -> Option<&[T]> {
+        let first = self.at::<T>(start, len);
+        let is_dense = self.stride == size_of::<T>() as isize && first.is_aligned();
+        // SAFETY: dense, aligned and readable (`new`); any bits are a value of `T`.
+        is_dense.then(|| unsafe { std::slice::from_raw_parts(first, len) })
     }
 
-    /// The elements from `start` on, as many as `buffer` has; read in place where they are dense and
-    /// aligned, otherwise copied into `buffer`.
+    /// The elements from `start` on, as many as `buffer` has; copied into it where they are not dense.
     #[inline]
     pub(super) fn read<'a, T: Label>(&'a self, start: usize, buffer: &'a mut [T]) -> &'a [T] {
-        let end = start.checked_add(buffer.len());
-        assert!(T::DTYPE == self.dtype && end.is_some_and(|end| end <= self.len));
-        // SAFETY: the element is one of the column's (checked above), or one past it if none is read.
-        let first = unsafe { self.data.offset(start as isize * self.stride) }.cast::<T>();
-        if self.stride == size_of::<T>() as isize && first.is_aligned() {
-            // SAFETY: dense, aligned and readable (`new`); any bits are a value of `T`.
-            return unsafe { std::slice::from_raw_parts(first, buffer.len()) };
+        if let Some(values) = self.dense(start, buffer.len()) {
+            return values;
         }
+        let first = self.at::<T>(start, buffer.len());
         for (i, value) in buffer.iter_mut().enumerate() {
-            // SAFETY: as above, element `start + i`.
+            // SAFETY: element `start + i` is one of the column's (`at`), and readable (`new`).
             *value = unsafe { first.byte_offset(i as isize * self.stride).read_unaligned() };
         }
         buffer
+    }
+
+    /// Where element `start` is, if there are `len` from it on.
+    #[inline]
+    fn at<T: Label>(&self, start: usize, len: usize) -> *const T {
+        let end = start.checked_add(len);
+        assert!(T::DTYPE == self.dtype && end.is_some_and(|end| end <= self.len));
+        // In bounds, or one past the end if none is read.
+        self.data
+            .wrapping_offset(start as isize * self.stride)
+            .cast::<T>()
     }
 }
 

@@ -19,8 +19,8 @@ pub mod weighted;
 
 pub use auc::{RankSum, half_rank_sum, rank_sum};
 pub use bootstrap::{Plan, Resampling, Statistic};
-pub use columns::{Classes, column_rank_sums};
-pub use curve::{Curve, WeightedCurve, curve};
+pub use columns::{Classes, column_rank_sums, rows_sum_to_one};
+pub use curve::{Curve, WeightedCurve, average_precision, curve, delong};
 pub use keys::{Half, Score, first_bad};
 pub use points::{OperatingPoint, Points, ratio};
 pub use score_index::ScoreIndex;

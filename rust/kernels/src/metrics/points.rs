@@ -87,16 +87,33 @@ impl Points<'_> {
 
     /// Σ (R_n − R_{n−1}) P_n; NaN without a positive case.
     pub fn average_precision(&self) -> f64 {
-        let (positives, _) = self.totals();
+        self.precisions(0) / f64::from(self.totals().0)
+    }
+
+    /// Σ (TP_n − TP_{n−1}) P_n, where the first point follows one with `before` true positives.
+    pub(super) fn precisions(&self, before: u32) -> f64 {
+        // Short runs are added in lanes, for divisions in vectors; their sums with compensation.
+        const LANES: usize = 8;
+        const RUN: usize = 8 * LANES;
         let mut sum = Compensated::default();
-        let mut before = 0;
-        for (tp, fp) in self.all() {
-            if tp > before {
-                sum.add(f64::from(tp - before) * (f64::from(tp) / (f64::from(tp) + f64::from(fp))));
+        let mut before = before;
+        for (tps, fps) in self.tps.chunks(RUN).zip(self.fps.chunks(RUN)) {
+            let mut lanes = [0.0; LANES];
+            let mut gains = [0.0; RUN];
+            for ((gain, &tp), &fp) in gains.iter_mut().zip(tps).zip(fps) {
+                let (hits, called) = (f64::from(tp), f64::from(tp) + f64::from(fp));
+                // Where a resample has drawn no case yet, nothing is gained either.
+                *gain = f64::from(tp - before) * (hits / called.max(1.0));
                 before = tp;
             }
+            for gains in gains.chunks(LANES) {
+                for (lane, gain) in lanes.iter_mut().zip(gains) {
+                    *lane += gain;
+                }
+            }
+            sum.add(lanes.iter().sum());
         }
-        sum.total() / f64::from(positives)
+        sum.total()
     }
 
     fn point(&self, index: Option<usize>) -> OperatingPoint {
@@ -161,27 +178,58 @@ impl Points<'_> {
     /// DeLong's variance of the area (1988): S10/P + S01/N, where S10 and S01 are the sample
     /// variances of the cases' placement values; exact until the last division.
     pub fn delong_variance(&self) -> f64 {
-        let (positives, negatives) = self.totals();
-        // With twice the placement counts as integers: P·Σv² − (Σv)² = P·(P − 1)·(2N)²·S10.
-        let (mut of_positives, mut of_negatives) = ((0_u128, 0_u128), (0_u128, 0_u128));
-        let mut before = (0_u32, 0_u32);
-        for (tp, fp) in self.all() {
+        let totals = self.totals();
+        Placements::of(*self, (0, 0), totals).variance(totals)
+    }
+}
+
+/// Sums of the cases' placement counts, doubled so that ties are integers, and of their squares.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Placements {
+    of_positives: (u128, u128),
+    of_negatives: (u128, u128),
+}
+
+impl Placements {
+    /// The sums over the cases of some points, which follow a point with the counts `before`.
+    pub fn of(points: Points<'_>, before: (u32, u32), totals: (u32, u32)) -> Placements {
+        let mut sums = Placements::default();
+        let mut before = before;
+        for (tp, fp) in points.all() {
             let (p, n) = (u128::from(tp - before.0), u128::from(fp - before.1));
-            let below = u128::from(negatives - fp) + u128::from(negatives - before.1);
-            let above = u128::from(tp) + u128::from(before.0);
-            of_positives.0 += p * below;
-            of_positives.1 += p * below * below;
-            of_negatives.0 += n * above;
-            of_negatives.1 += n * above * above;
+            // Below 2^32: their squares are below 2^64.
+            let below = u64::from(totals.1 - fp) + u64::from(totals.1 - before.1);
+            let above = u64::from(tp) + u64::from(before.0);
+            sums.of_positives.0 += p * u128::from(below);
+            sums.of_positives.1 += p * u128::from(below * below);
+            sums.of_negatives.0 += n * u128::from(above);
+            sums.of_negatives.1 += n * u128::from(above * above);
             before = (tp, fp);
         }
+        sums
+    }
+
+    pub fn add(&mut self, other: Placements) {
+        self.of_positives.0 += other.of_positives.0;
+        self.of_positives.1 += other.of_positives.1;
+        self.of_negatives.0 += other.of_negatives.0;
+        self.of_negatives.1 += other.of_negatives.1;
+    }
+
+    /// 2U
+    pub fn two_u(&self) -> u128 {
+        self.of_positives.0
+    }
+
+    pub fn variance(&self, (positives, negatives): (u32, u32)) -> f64 {
+        // P·Σv² − (Σv)² = P·(P − 1)·(2N)²·S10.
         let part = |(sum, squares): (u128, u128), own: u32, other: u32| {
-            let own_count = u128::from(own);
-            let spread = own_count * squares - sum * sum;
-            let own = f64::from(own);
-            spread as f64 / (own * own * (own - 1.0) * 4.0 * f64::from(other) * f64::from(other))
+            let spread = u128::from(own) * squares - sum * sum;
+            let (own, other) = (f64::from(own), f64::from(other));
+            spread as f64 / (own * own * (own - 1.0) * 4.0 * other * other)
         };
-        part(of_positives, positives, negatives) + part(of_negatives, negatives, positives)
+        part(self.of_positives, positives, negatives)
+            + part(self.of_negatives, negatives, positives)
     }
 }
 

@@ -3,10 +3,12 @@
 use std::sync::Mutex;
 
 use super::BadInput;
-use super::curve::{Curve, Groups, WeightedCurve, split_off};
+use super::curve::{self, Curve, WeightedCurve, split_off};
 use super::points::Compensated;
 use super::sort::{Item, NEGATIVE, Partition, Sortable};
 use super::truth::Truth;
+use crate::memory::zeroed;
+use crate::pool;
 
 /// The first case of its score.
 pub(super) const NEW: u32 = 1 << 30;
@@ -23,6 +25,31 @@ pub struct ScoreIndex {
     curve: Curve,
 }
 
+/// The covariance of two areas from twice the placement counts.
+fn covariance(
+    one: &[u32],
+    other: &[u32],
+    is_negative: &[bool],
+    (positives, negatives): (u32, u32),
+) -> f64 {
+    // Σu, Σv and Σuv of the positive and of the negative cases.
+    let mut sums = [(0_u64, 0_u64, 0_u128); 2];
+    for ((&u, &v), &negative) in one.iter().zip(other).zip(is_negative) {
+        let sums = &mut sums[usize::from(negative)];
+        let (u, v) = (u64::from(u), u64::from(v));
+        sums.0 += u;
+        sums.1 += v;
+        sums.2 += u128::from(u * v);
+    }
+    let part = |(one, other, products): (u64, u64, u128), own: u32, across: u32| {
+        let spread =
+            (u128::from(own) * products) as i128 - (u128::from(one) * u128::from(other)) as i128;
+        let (own, across) = (f64::from(own), f64::from(across));
+        spread as f64 / (own * own * (own - 1.0) * 4.0 * across * across)
+    };
+    part(sums[0], positives, negatives) + part(sums[1], negatives, positives)
+}
+
 impl ScoreIndex {
     /// Sorts; at most 2^30 rows.
     #[allow(private_bounds)]
@@ -36,26 +63,23 @@ impl ScoreIndex {
             return Err(BadInput::TooManyRows(scores.len()));
         }
         let partition = Partition::<S::Row>::new(threads, scores, truth, infinite_allowed)?;
-        let groups = Groups::new(partition.buckets());
-        let mut walk = vec![0; scores.len()];
+        let mut walk: Vec<u32> = zeroed(scores.len());
         let mut rest = &mut walk[..];
-        let places: Vec<_> = (partition.sizes().into_iter())
+        let places: Vec<_> = (partition.sizes())
             .map(|size| Mutex::new(split_off(&mut rest, size)))
             .collect();
-        partition.sorted(threads, &|bucket| {
-            groups.put(&bucket);
+        let curve = curve::build(threads, &partition, &|bucket| {
             let Ok(mut place) = places[bucket.index].lock() else {
                 return;
             };
-            let mut before = None;
+            let mut before = u64::MAX;
             for (place, item) in place.iter_mut().zip(bucket.items) {
-                let offset = Some(item.offset(32));
-                *place = item.low() | if offset == before { 0 } else { NEW };
+                let offset = item.offset(32);
+                *place = item.low() | (u32::from(offset != before) * NEW);
                 before = offset;
             }
         });
         drop(places);
-        let curve = groups.curve(threads);
         Ok(ScoreIndex { walk, curve })
     }
 
@@ -106,7 +130,7 @@ impl ScoreIndex {
     /// with it, counted as DeLong's placement value: for a positive case (negatives below + ½
     /// negatives equal) / N, for a negative one (positives above + ½ positives equal) / P.
     pub fn placements(&self) -> Vec<f64> {
-        let mut values = vec![0.0; self.walk.len()];
+        let mut values: Vec<f64> = zeroed(self.walk.len());
         self.each_placement(|row, _, value| {
             if let Some(place) = values.get_mut(row) {
                 *place = value;
@@ -123,7 +147,7 @@ impl ScoreIndex {
         let auc = points.auc();
         let (positives, negatives) = points.totals();
         let sizes = (f64::from(positives), f64::from(negatives));
-        let mut values = vec![0.0; self.walk.len()];
+        let mut values: Vec<f64> = zeroed(self.walk.len());
         self.each_placement(|row, negative, value| {
             let size = if negative { sizes.1 } else { sizes.0 };
             if let Some(place) = values.get_mut(row) {
@@ -154,6 +178,69 @@ impl ScoreIndex {
             let value = if negative { values.1 } else { values.0 };
             see((entry & ROW) as usize, negative, value);
         }
+    }
+
+    /// Twice each row's placement as a count: of its row, and whether it is negative.
+    fn placement_counts(&self) -> (Vec<u32>, Vec<bool>) {
+        let points = self.curve.points();
+        let (_, negatives) = points.totals();
+        let mut counts: Vec<u32> = zeroed(self.walk.len());
+        let mut is_negative = vec![false; self.walk.len()];
+        let mut values = (0, 0);
+        let mut groups = points.tps.iter().zip(points.fps);
+        let mut before = (0, 0);
+        for &entry in &self.walk {
+            if entry & NEW != 0
+                && let Some((&tp, &fp)) = groups.next()
+            {
+                values = ((negatives - fp) + (negatives - before.1), tp + before.0);
+                before = (tp, fp);
+            }
+            let row = (entry & ROW) as usize;
+            let negative = entry & NEGATIVE != 0;
+            counts[row] = if negative { values.1 } else { values.0 };
+            is_negative[row] = negative;
+        }
+        (counts, is_negative)
+    }
+
+    /// DeLong's covariances of the areas of several scores of the same cases, row by row: exact
+    /// until the last division. `None` if the cases differ.
+    pub fn delong_covariance(threads: usize, indices: &[&ScoreIndex]) -> Option<Vec<f64>> {
+        let k = indices.len();
+        let counts: Vec<Mutex<(Vec<u32>, Vec<bool>)>> =
+            indices.iter().map(|_| Mutex::default()).collect();
+        pool::run(threads, k, &|index| {
+            if let Ok(mut place) = counts[index].lock() {
+                *place = indices[index].placement_counts();
+            }
+        });
+        let counts: Vec<(Vec<u32>, Vec<bool>)> = counts
+            .into_iter()
+            .map(|place| place.into_inner().unwrap_or_default())
+            .collect();
+        let is_negative = &counts.first()?.1;
+        if counts.iter().any(|other| other.1 != *is_negative) {
+            return None;
+        }
+        let totals = indices.first()?.curve.points().totals();
+        let pairs: Vec<(usize, usize)> =
+            (0..k).flat_map(|a| (0..=a).map(move |b| (a, b))).collect();
+        let values: Vec<Mutex<f64>> = pairs.iter().map(|_| Mutex::default()).collect();
+        pool::run(threads, pairs.len(), &|pair| {
+            let (a, b) = pairs[pair];
+            let value = covariance(&counts[a].0, &counts[b].0, is_negative, totals);
+            if let Ok(mut place) = values[pair].lock() {
+                *place = value;
+            }
+        });
+        let mut matrix = vec![0.0; k * k];
+        for ((a, b), value) in pairs.into_iter().zip(values) {
+            let value = value.into_inner().unwrap_or(f64::NAN);
+            matrix[a * k + b] = value;
+            matrix[b * k + a] = value;
+        }
+        Some(matrix)
     }
 
     /// 2U, positives and negatives where row `i` counts `counts[i]` times.

@@ -9,9 +9,11 @@
 use std::sync::Mutex;
 
 use super::keys::{self, Score};
+use super::points::Points;
 use super::truth::Truth;
 use super::{BadInput, first_bad};
 use crate::isa::Isa;
+use crate::memory::zeroed;
 use crate::pool;
 
 /// Cases that are distributed by one thread at a time.
@@ -114,6 +116,8 @@ pub(super) struct Partition<L: Layout> {
     items: Vec<L::Item>,
     /// Where each bucket begins in each part; one more for the end.
     starts: Vec<Vec<u32>>,
+    /// The positive and the negative cases before each bucket, and of all at the end.
+    before: Vec<(u32, u32)>,
     first_key: u64,
     shift: u32,
     buckets: usize,
@@ -125,6 +129,8 @@ pub(super) struct Bucket<'a, L: Layout> {
     pub index: usize,
     /// The cases.
     pub items: &'a [L::Item],
+    /// The positive and the negative cases in the buckets before.
+    pub before: (u32, u32),
     first_key: u64,
 }
 
@@ -132,6 +138,33 @@ impl<L: Layout> Bucket<'_, L> {
     /// The score of a case.
     pub fn score(&self, item: L::Item) -> f64 {
         L::Score::value(self.first_key.wrapping_add(item.offset(L::PAYLOAD)))
+    }
+
+    /// Fills `counts` with the cases at or above each distinct score, counted over all buckets, and
+    /// shows each score with its place; returns how many there are. There is room for all cases.
+    #[inline(always)]
+    pub fn groups(
+        &self,
+        tps: &mut [u32],
+        fps: &mut [u32],
+        mut see: impl FnMut(usize, L::Item),
+    ) -> usize {
+        let (mut tp, mut fp) = self.before;
+        let mut place = 0;
+        let rest = self.items.iter().skip(1);
+        let next = rest.map(|item| item.offset(L::PAYLOAD)).chain([u64::MAX]);
+        for (&item, next) in self.items.iter().zip(next) {
+            let negative = (item.low() >> (L::PAYLOAD - 1)) & 1;
+            tp += 1 - negative;
+            fp += negative;
+            // Ties write the same place, one after another: no branch, for they come at random.
+            if let (Some(tps), Some(fps)) = (tps.get_mut(place), fps.get_mut(place)) {
+                (*tps, *fps) = (tp, fp);
+            }
+            see(place, item);
+            place += usize::from(item.offset(L::PAYLOAD) != next);
+        }
+        place
     }
 }
 
@@ -154,10 +187,9 @@ impl<L: Layout> Partition<L> {
         let shift = (u64::BITS - range.leading_zeros()).saturating_sub(wanted);
         let buckets = (range >> shift) as usize + 1;
 
-        let mut items = vec![L::Item::default(); n];
+        let mut items: Vec<L::Item> = zeroed(n);
         let n_parts = n.div_ceil(PART);
-        let results: Vec<Mutex<(Vec<u32>, bool)>> =
-            (0..n_parts).map(|_| Mutex::default()).collect();
+        let results: Vec<Mutex<PartCounts>> = (0..n_parts).map(|_| Mutex::default()).collect();
         let targets: Vec<Mutex<&mut [L::Item]>> = items.chunks_mut(PART).map(Mutex::new).collect();
         pool::run(threads, n_parts, &|part| {
             let start = part * PART;
@@ -173,6 +205,7 @@ impl<L: Layout> Partition<L> {
                 starts[index] += starts[index - 1];
             }
             let mut cursors = starts.clone();
+            let mut negatives = vec![0_u32; buckets];
             let Ok(mut target) = targets[part].lock() else {
                 return;
             };
@@ -185,7 +218,9 @@ impl<L: Layout> Partition<L> {
                 known &= truth.flags(start, flags);
                 for (index, (score, &flag)) in scores.iter().zip(flags.iter()).enumerate() {
                     let key: u64 = score.key().into();
-                    let cursor = &mut cursors[bucket(key)];
+                    let bucket = bucket(key);
+                    negatives[bucket] += u32::from(flag);
+                    let cursor = &mut cursors[bucket];
                     let payload = if L::PAYLOAD == 1 {
                         u32::from(flag)
                     } else {
@@ -199,21 +234,38 @@ impl<L: Layout> Partition<L> {
                 }
             }
             if let Ok(mut result) = results[part].lock() {
-                *result = (starts, known);
+                *result = PartCounts {
+                    starts,
+                    negatives,
+                    known,
+                };
             }
         });
         drop(targets);
         let mut starts = Vec::with_capacity(n_parts);
+        let mut sizes = vec![(0, 0); buckets];
         for result in results {
-            let (part, known) = result.into_inner().unwrap_or_default();
-            if !known {
+            let part = result.into_inner().unwrap_or_default();
+            if !part.known {
                 return Err(BadInput::Label);
             }
-            starts.push(part);
+            for (bucket, size) in sizes.iter_mut().enumerate() {
+                let negatives = part.negatives[bucket];
+                size.0 += part.starts[bucket + 1] - part.starts[bucket] - negatives;
+                size.1 += negatives;
+            }
+            starts.push(part.starts);
+        }
+        let mut before = vec![(0, 0)];
+        let mut sum = (0, 0);
+        for size in sizes {
+            sum = (sum.0 + size.0, sum.1 + size.1);
+            before.push(sum);
         }
         Ok(Partition {
             items,
             starts,
+            before,
             first_key,
             shift,
             buckets,
@@ -226,9 +278,16 @@ impl<L: Layout> Partition<L> {
     }
 
     /// The number of cases in each bucket.
-    pub fn sizes(&self) -> Vec<usize> {
-        let size = |bucket| self.pieces(bucket).map(<[_]>::len).sum();
-        (0..self.buckets).map(size).collect()
+    pub fn sizes(&self) -> impl Iterator<Item = usize> {
+        let size = |pair: &[(u32, u32)]| {
+            ((pair[1].0 - pair[0].0) as usize) + ((pair[1].1 - pair[0].1) as usize)
+        };
+        self.before.windows(2).map(size)
+    }
+
+    /// All positive and all negative cases.
+    pub fn totals(&self) -> (u32, u32) {
+        self.before.last().copied().unwrap_or_default()
     }
 
     /// A bucket's cases, part by part.
@@ -259,6 +318,7 @@ impl<L: Layout> Partition<L> {
             visit(Bucket {
                 index,
                 items,
+                before: self.before[index],
                 first_key,
             });
             if let Ok(mut spare) = spare.lock() {
@@ -266,6 +326,46 @@ impl<L: Layout> Partition<L> {
             }
         });
     }
+}
+
+/// Sees a bucket's number, the positive and negative cases before it, and its points.
+type Visit<'a> = dyn Fn(usize, (u32, u32), Points<'_>) + Sync + 'a;
+
+impl<L: Layout> Partition<L> {
+    /// Sorts every bucket and shows its number, the cases in the buckets before it, and the points
+    /// of the curve that lie in it, on any thread and in any order.
+    pub fn grouped(&self, threads: usize, visit: &Visit<'_>) {
+        let spare: Mutex<Vec<(Vec<u32>, Vec<u32>)>> = Mutex::default();
+        self.sorted(threads, &|bucket| {
+            let (mut tps, mut fps) =
+                (spare.lock().ok().and_then(|mut spare| spare.pop())).unwrap_or_default();
+            let size = bucket.items.len();
+            if tps.len() < size {
+                tps.resize(size, 0);
+                fps.resize(size, 0);
+            }
+            let len = bucket.groups(&mut tps, &mut fps, |_, _| ());
+            let points = Points {
+                tps: &tps[..len],
+                fps: &fps[..len],
+            };
+            visit(bucket.index, bucket.before, points);
+            if let Ok(mut spare) = spare.lock() {
+                spare.push((tps, fps));
+            }
+        });
+    }
+}
+
+/// What a part of the input counts.
+#[derive(Default)]
+struct PartCounts {
+    /// Where each bucket begins, and the end.
+    starts: Vec<u32>,
+    /// Negative cases in each bucket.
+    negatives: Vec<u32>,
+    /// Whether every label is known.
+    known: bool,
 }
 
 /// The range of all keys.

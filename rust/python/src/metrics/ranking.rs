@@ -126,8 +126,8 @@ pub fn roc_curve<'py>(
 ) -> PyResult<Rates<'py>> {
     let py = y_true.py();
     let curve = sorted(y_true, y_score, positive, half)?;
-    let roc = run(py, curve.thresholds.len(), |_, _| {
-        curve.roc(drop_intermediate)
+    let roc = run(py, curve.thresholds.len(), |threads, _| {
+        curve.roc(threads, drop_intermediate)
     })?;
     Ok(rates(py, roc))
 }
@@ -144,8 +144,8 @@ pub fn precision_recall_curve<'py>(
 ) -> PyResult<Rates<'py>> {
     let py = y_true.py();
     let curve = sorted(y_true, y_score, positive, half)?;
-    let curve = run(py, curve.thresholds.len(), |_, _| {
-        curve.precision_recall(drop_intermediate)
+    let curve = run(py, curve.thresholds.len(), |threads, _| {
+        curve.precision_recall(threads, drop_intermediate)
     })?;
     Ok(rates(py, curve))
 }
@@ -162,11 +162,10 @@ pub fn threshold_counts<'py>(
 ) -> PyResult<Rates<'py>> {
     let py = y_true.py();
     let curve = sorted(y_true, y_score, positive, half)?;
-    let floats = |counts: Vec<u32>| counts.into_iter().map(f64::from).collect();
-    Ok(rates(
-        py,
-        (floats(curve.tps), floats(curve.fps), curve.thresholds),
-    ))
+    let counts = run(py, curve.thresholds.len(), |threads, _| {
+        curve.counts(threads)
+    })?;
+    Ok(rates(py, counts))
 }
 
 /// Average precision with the number of positive cases; NaN if there is none.
@@ -179,12 +178,41 @@ pub fn average_precision(
     half: Option<&str>,
 ) -> PyResult<(f64, u32)> {
     let py = y_true.py();
-    let curve = sorted(y_true, y_score, positive, half)?;
-    let points = curve.points();
-    let value = run(py, curve.thresholds.len(), |_, _| {
-        points.average_precision()
+    let scores = scores(y_score, half)?;
+    let found = with_truth(y_true, Some(positive), |truth| {
+        with_scores!(scores, scores => {
+            let n = same_length(truth, scores.len())?;
+            run(py, n, |threads, _| metrics::average_precision(threads, scores, truth, false))
+        })
     })?;
-    Ok((value, points.totals().0))
+    found.unwrap_or(Err(BadInput::Label)).map_err(error)
+}
+
+/// The area under the ROC curve, DeLong's variance of it and the numbers of positive and negative
+/// cases, by one sort that keeps nothing.
+#[pyfunction]
+#[pyo3(signature = (y_true, y_score, positive, *, half=None))]
+pub fn delong(
+    y_true: &Bound<'_, PyAny>,
+    y_score: &Bound<'_, PyAny>,
+    positive: &Bound<'_, PyAny>,
+    half: Option<&str>,
+) -> PyResult<(f64, f64, u64, u64)> {
+    let py = y_true.py();
+    let scores = scores(y_score, half)?;
+    let found = with_truth(y_true, Some(positive), |truth| {
+        with_scores!(scores, scores => {
+            let n = same_length(truth, scores.len())?;
+            run(py, n, |threads, _| metrics::delong(threads, scores, truth, true))
+        })
+    })?;
+    let (sum, variance) = found.unwrap_or(Err(BadInput::Label)).map_err(error)?;
+    Ok((
+        sum.auc().unwrap_or(f64::NAN),
+        variance,
+        sum.positives,
+        sum.negatives,
+    ))
 }
 
 /// The area for each column of row-major scores, with its numbers of positive and negative cases.
@@ -229,6 +257,21 @@ pub fn column_aucs(
     Ok(sums
         .map(|sum| (sum.auc().unwrap_or(f64::NAN), sum.positives, sum.negatives))
         .collect())
+}
+
+/// Whether each row of scores sums to one, as `numpy.allclose` tells.
+#[pyfunction]
+#[pyo3(signature = (y_score, n_columns, *, half=None))]
+pub fn rows_sum_to_one(
+    py: Python<'_>,
+    y_score: &Bound<'_, PyAny>,
+    n_columns: usize,
+    half: Option<&str>,
+) -> PyResult<bool> {
+    let scores = scores(y_score, half)?;
+    with_scores!(scores, scores => {
+        run(py, scores.len(), |threads, _| metrics::rows_sum_to_one(threads, scores, n_columns))
+    })
 }
 
 /// The rank of each row's class among its scores, given row by row: how many are greater, or equal

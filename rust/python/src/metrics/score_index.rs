@@ -96,16 +96,28 @@ impl ScoreIndex {
         self.index.curve().points().delong_variance()
     }
 
-    fn roc<'py>(&self, py: Python<'py>, drop_intermediate: bool) -> Arrays<'py, f64, f64> {
-        arrays(py, self.index.curve().roc(drop_intermediate))
+    fn roc<'py>(
+        &self,
+        py: Python<'py>,
+        drop_intermediate: bool,
+    ) -> PyResult<Arrays<'py, f64, f64>> {
+        let curve = self.index.curve();
+        let roc = run(py, self.index.n_rows(), |threads, _| {
+            curve.roc(threads, drop_intermediate)
+        })?;
+        Ok(arrays(py, roc))
     }
 
     fn precision_recall<'py>(
         &self,
         py: Python<'py>,
         drop_intermediate: bool,
-    ) -> Arrays<'py, f64, f64> {
-        arrays(py, self.index.curve().precision_recall(drop_intermediate))
+    ) -> PyResult<Arrays<'py, f64, f64>> {
+        let curve = self.index.curve();
+        let rates = run(py, self.index.n_rows(), |threads, _| {
+            curve.precision_recall(threads, drop_intermediate)
+        })?;
+        Ok(arrays(py, rates))
     }
 
     /// Threshold, sensitivity and specificity.
@@ -156,8 +168,8 @@ impl ScoreIndex {
         py: Python<'py>,
         weights: &Bound<'py, PyAny>,
     ) -> PyResult<Arrays<'py, f64, f64>> {
-        let curve = self.weighted(weights)?;
-        Ok(arrays(py, (curve.tps, curve.fps, curve.thresholds)))
+        let counts = self.weighted(weights, |_, curve| (curve.tps, curve.fps, curve.thresholds))?;
+        Ok(arrays(py, counts))
     }
 
     fn weighted_roc<'py>(
@@ -166,7 +178,12 @@ impl ScoreIndex {
         weights: &Bound<'py, PyAny>,
         drop_intermediate: bool,
     ) -> PyResult<Arrays<'py, f64, f64>> {
-        Ok(arrays(py, self.weighted(weights)?.roc(drop_intermediate)))
+        Ok(arrays(
+            py,
+            self.weighted(weights, |threads, curve| {
+                curve.roc(threads, drop_intermediate)
+            })?,
+        ))
     }
 
     fn weighted_precision_recall<'py>(
@@ -177,16 +194,18 @@ impl ScoreIndex {
     ) -> PyResult<Arrays<'py, f64, f64>> {
         Ok(arrays(
             py,
-            self.weighted(weights)?.precision_recall(drop_intermediate),
+            self.weighted(weights, |threads, curve| {
+                curve.precision_recall(threads, drop_intermediate)
+            })?,
         ))
     }
 
     fn weighted_auc(&self, weights: &Bound<'_, PyAny>) -> PyResult<f64> {
-        Ok(self.weighted(weights)?.auc())
+        self.weighted(weights, |_, curve| curve.auc())
     }
 
     fn weighted_average_precision(&self, weights: &Bound<'_, PyAny>) -> PyResult<f64> {
-        Ok(self.weighted(weights)?.average_precision())
+        self.weighted(weights, |_, curve| curve.average_precision())
     }
 
     /// The statistic in the resamples from `first` on, NaN where it is not defined.
@@ -244,6 +263,22 @@ impl ScoreIndex {
     }
 }
 
+/// DeLong's covariance matrix of the areas of several indices, row by row; `None` if their cases
+/// differ.
+#[pyfunction]
+#[pyo3(signature = (indices, /))]
+pub fn delong_covariance<'py>(
+    py: Python<'py>,
+    indices: Vec<PyRef<'py, ScoreIndex>>,
+) -> PyResult<Option<Bound<'py, PyArray1<f64>>>> {
+    let indices: Vec<&metrics::ScoreIndex> = indices.iter().map(|index| &index.index).collect();
+    let n = indices.iter().map(|index| index.n_rows()).sum();
+    let matrix = run(py, n, |threads, _| {
+        metrics::ScoreIndex::delong_covariance(threads, &indices)
+    })?;
+    Ok(matrix.map(|matrix| matrix.into_pyarray(py)))
+}
+
 impl ScoreIndex {
     fn at(&self, point: OperatingPoint) -> (f64, f64, f64) {
         let thresholds = &self.index.curve().thresholds;
@@ -269,11 +304,18 @@ impl ScoreIndex {
         })
     }
 
-    fn weighted(&self, weights: &Bound<'_, PyAny>) -> PyResult<WeightedCurve> {
+    /// What `read` makes of the curve of weighted cases.
+    fn weighted<R: Send>(
+        &self,
+        weights: &Bound<'_, PyAny>,
+        read: impl FnOnce(usize, WeightedCurve) -> R + Send,
+    ) -> PyResult<R> {
         let py = weights.py();
         let weights = self.a_row::<f64>("sample_weight", weights)?;
         let weights = weights.as_slice()?;
-        run(py, weights.len(), |_, _| self.index.weighted(weights))
+        run(py, weights.len(), |threads, _| {
+            read(threads, self.index.weighted(weights))
+        })
     }
 }
 
