@@ -3,6 +3,7 @@
 //! one rule ([`optim`]) in the widest vectors that the processor has ([`isa`]).
 
 pub mod dtype;
+mod fork;
 pub mod isa;
 pub mod optim;
 pub mod overlap;
