@@ -1,12 +1,38 @@
 """Rust-accelerated training and judging of classifiers on ordinary CPUs.
 
 `ironstep.optim` has torch's optimizers with a native step (it needs torch), `ironstep.functional`
-the same rules for numpy arrays. Importing this package imports numpy alone.
+the same rules for numpy arrays. Importing this package imports numpy alone: they are imported when
+they are first asked for.
 """
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ironstep import _native
 from ironstep._config import config, get_num_threads, set_num_threads, show_config
 
+if TYPE_CHECKING:
+    from ironstep import functional, optim
+
 __version__: str = _native.__version__
 
-__all__ = ["__version__", "config", "get_num_threads", "set_num_threads", "show_config"]
+__all__ = [
+    "__version__",
+    "config",
+    "functional",
+    "get_num_threads",
+    "optim",
+    "set_num_threads",
+    "show_config",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in ("functional", "optim"):
+        return importlib.import_module(f"ironstep.{name}")
+    raise AttributeError(f"module 'ironstep' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

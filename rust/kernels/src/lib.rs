@@ -4,6 +4,7 @@
 //! sorts what criteria of classifiers are computed from.
 
 pub mod dtype;
+mod fork;
 pub mod isa;
 mod memory;
 pub mod metrics;

@@ -11,12 +11,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, Once, OnceLock};
 use std::thread::Thread;
 
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
-use crate::team;
+use crate::{fork, team};
 
 /// No more can be asked for.
 pub const MOST_THREADS: usize = 1024;
@@ -165,7 +165,9 @@ fn crew(helpers: usize) -> Option<&'static Crew> {
     if size >= helpers {
         return before;
     }
-    forget_after_fork();
+    static REGISTERED: Once = Once::new();
+    // SAFETY: it stores an atomic.
+    unsafe { fork::in_child(&REGISTERED, forget) };
     let pool = ThreadPoolBuilder::new()
         .num_threads(helpers - size)
         .thread_name(|index| format!("ironstep-{index}"))
@@ -182,21 +184,8 @@ fn crew(helpers: usize) -> Option<&'static Crew> {
     Some(made)
 }
 
-/// A child process has the memory of the pool and the team, but none of their threads: it must not
-/// use them.
-pub(crate) fn forget_after_fork() {
-    #[cfg(unix)]
-    {
-        unsafe extern "C" fn forget() {
-            CREW.store(std::ptr::null_mut(), Ordering::Release);
-            team::set(None);
-        }
-        static REGISTER: std::sync::Once = std::sync::Once::new();
-        // SAFETY: `forget` only stores atomics, which is allowed between fork and exec.
-        REGISTER.call_once(|| unsafe {
-            libc::pthread_atfork(None, None, Some(forget));
-        });
-    }
+unsafe extern "C" fn forget() {
+    CREW.store(std::ptr::null_mut(), Ordering::Release);
 }
 
 #[cfg(test)]

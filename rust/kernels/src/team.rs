@@ -8,10 +8,11 @@
 //! for it. So after a long wait the team is left alone for a while.
 
 use std::ffi::c_void;
+use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::pool;
+use crate::fork;
 
 /// `torch_parallel_for(begin, end, grain, body, context)`: calls `body(begin, end, context)` for
 /// parts of the range, on several threads, and returns when all have returned; 0 is success.
@@ -38,10 +39,16 @@ const PAUSED_JOBS: u32 = 200;
 /// Sets the team, or none. Never in a forked child: the threads of a team do not exist there.
 pub fn set(team: Option<ParallelFor>) {
     if team.is_some() {
-        pool::forget_after_fork();
+        static REGISTERED: Once = Once::new();
+        // SAFETY: it stores an atomic.
+        unsafe { fork::in_child(&REGISTERED, forget) };
     }
     let team = team.map_or(std::ptr::null_mut(), |team| team as *mut c_void);
     TEAM.store(team, Ordering::Release);
+}
+
+unsafe extern "C" fn forget() {
+    TEAM.store(std::ptr::null_mut(), Ordering::Release);
 }
 
 /// The team, unless there is none or it is left alone.

@@ -1,0 +1,48 @@
+"""What the README and the pages show, runs: each example in a process of its own."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What the prose around the examples takes for granted; README's first one imports all else.
+GIVEN = "import torch\nmodel = torch.nn.Linear(3, 2)\nloss = model(torch.ones(1, 3)).sum()\n"
+
+
+def examples():
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for number, block in enumerate(
+            re.findall(r"^( *)```python\n(.*?)^ *```", text, re.S | re.M)
+        ):
+            indent, code = block
+            lines = [line.removeprefix(indent) for line in code.splitlines()]
+            if not lines[0].startswith(">>> "):  # shown for its answer
+                found.append(pytest.param("\n".join(lines), id=f"{page.name}-{number}"))
+    return found
+
+
+@pytest.mark.parametrize("code", examples())
+def test_an_example_runs_as_it_stands(code):
+    given = GIVEN if "model" in code or "loss" in code else ""
+    given += "" if "import ironstep" in code else "import ironstep\n"
+    command = [sys.executable, "-W", "error", "-c", given + code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_parts_are_there_without_an_import_of_their_own():
+    code = (
+        "import sys, ironstep\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert 'optim' in dir(ironstep)\n"
+        "ironstep.functional.adam, ironstep.optim.Adam\n"
+        "try: ironstep.nothing\n"
+        "except AttributeError as error: assert 'nothing' in str(error)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
