@@ -79,9 +79,15 @@ def integral(model: Model, function: Callable[[Any, int], Any]) -> float:
     total = 0.0
     for label, share in ((1, model.prevalence), (0, 1 - model.prevalence)):
         mean = model.shift * label
-        total += share * scipy.integrate.quad(
-            lambda s, m=mean, y=label: function(s, y) * NORMAL.pdf(s - m), mean - 9, mean + 9, limit=200
-        )[0]
+        total += (
+            share
+            * scipy.integrate.quad(
+                lambda s, m=mean, y=label: function(s, y) * NORMAL.pdf(s - m),
+                mean - 9,
+                mean + 9,
+                limit=200,
+            )[0]
+        )
     return total
 
 
@@ -103,9 +109,7 @@ def truth(model: Model, metric: str, params: dict[str, Any]) -> float:
     if metric == "brier_score_loss":
         return integral(model, lambda s, y: (probability(model, s) - y) ** 2)
     if metric == "log_loss":
-        return integral(
-            model, lambda s, y: -np.log(abs(1 - y - probability(model, s)) + 1e-300)
-        )
+        return integral(model, lambda s, y: -np.log(abs(1 - y - probability(model, s)) + 1e-300))
     if metric == "net_benefit":
         at = params["threshold"]
         weight = {1: 1.0, 0: -at / (1 - at)}
@@ -147,9 +151,7 @@ def rows() -> list[Row]:
             found.append(Row("auc", Model(auc, n), *plain, method="delong", fixed=True))
         for method in ("percentile", "bca"):
             plain = (93, 96.5) if auc <= 0.85 else (0, 100)
-            found.append(
-                Row("auc", Model(auc, 100), *plain, method=method, fixed=True, heavy=True)
-            )
+            found.append(Row("auc", Model(auc, 100), *plain, method=method, fixed=True, heavy=True))
     for prevalence in (0.2, 0.5):
         model = Model(n=300, prevalence=prevalence)
         found += [
@@ -223,9 +225,9 @@ def proportions() -> list[tuple[str, str, float, float, bool]]:
     """Least and mean coverage of each method, exactly, and whether they are accepted."""
     accepted = {
         "wilson": lambda least, mean: least >= 93.0 and 94.5 <= mean <= 96,
-        "clopper-pearson": lambda least, mean: least >= 95 - 1e-9,  # noqa: ARG005
-        "jeffreys": lambda least, mean: least >= 92.5,  # noqa: ARG005
-        "agresti-coull": lambda least, mean: least >= 93.5,  # noqa: ARG005
+        "clopper-pearson": lambda least, _: least >= 95 - 1e-9,
+        "jeffreys": lambda least, _: least >= 92.5,
+        "agresti-coull": lambda least, _: least >= 93.5,
     }
     found = []
     for method, interval in METHODS.items():
@@ -256,7 +258,9 @@ def main(replicates: int = 4000, out: Path = Path("docs/coverage.md")) -> None:
         "| --- | --- | --- | --- | --- |",
     ]
     for method, where, least, mean, fine in proportions():
-        lines.append(f"| {method} | {where} | {least:.2f} | {mean:.2f} | {'yes' if fine else 'no'} |")
+        lines.append(
+            f"| {method} | {where} | {least:.2f} | {mean:.2f} | {'yes' if fine else 'no'} |"
+        )
     lines += [
         "",
         "## The rest, simulated",

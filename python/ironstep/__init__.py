@@ -1,8 +1,8 @@
 """Rust-accelerated training and judging of classifiers on ordinary CPUs.
 
 `ironstep.optim` has torch's optimizers with a native step (it needs torch), `ironstep.functional`
-the same rules for numpy arrays. Importing this package imports numpy alone: they are imported when
-they are first asked for.
+the same rules for numpy arrays, `ironstep.metrics` criteria for classifiers with their intervals.
+Importing this package imports numpy alone: these are imported when they are first asked for.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from ironstep import _native
 from ironstep._config import config, get_num_threads, set_num_threads, show_config
 
 if TYPE_CHECKING:
-    from ironstep import functional, optim
+    from ironstep import functional, metrics, optim
 
 __version__: str = _native.__version__
 
@@ -22,6 +22,7 @@ __all__ = [
     "config",
     "functional",
     "get_num_threads",
+    "metrics",
     "optim",
     "set_num_threads",
     "show_config",
@@ -29,7 +30,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in ("functional", "optim"):
+    if name in ("functional", "metrics", "optim"):
         return importlib.import_module(f"ironstep.{name}")
     raise AttributeError(f"module 'ironstep' has no attribute {name!r}")
 

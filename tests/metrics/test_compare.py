@@ -51,8 +51,10 @@ def test_delong_is_the_oracle(ties):
     np.testing.assert_allclose(test.aucs, aucs, rtol=1e-14)
     np.testing.assert_allclose(test.covariance, covariance, rtol=1e-11)
     contrasts = np.array([[1, -1, 0], [0, 1, -1]])
-    chi2 = (contrasts @ aucs) @ np.linalg.inv(contrasts @ covariance @ contrasts.T) @ (
-        contrasts @ aucs
+    chi2 = (
+        (contrasts @ aucs)
+        @ np.linalg.inv(contrasts @ covariance @ contrasts.T)
+        @ (contrasts @ aucs)
     )
     assert test.statistic == pytest.approx(chi2, rel=1e-8)
     assert test.degrees_of_freedom == 2
@@ -117,7 +119,9 @@ def test_mcnemar_counts_who_alone_is_right():
 
 
 @pytest.mark.parametrize("difference", [-0.3, -0.05, 0.0, 0.1, 0.4])
-@pytest.mark.parametrize(("only_a", "only_b", "n"), [(12, 2, 50), (3, 9, 40), (5, 5, 20), (1, 7, 9)])
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "n"), [(12, 2, 50), (3, 9, 40), (5, 5, 20), (1, 7, 9)]
+)
 def test_tangos_statistic_has_the_likeliest_variance(only_a, only_b, n, difference):
     """The share of cases that b alone hits, found by maximising the likelihood."""
 
@@ -180,7 +184,14 @@ def test_every_way_to_compare_labels_agrees(metric):
         compare(metric, y_true, a, b, method="percentile", n_resamples=1500, random_state=0),
         compare(metric, y_true, a, b, groups=groups),
         compare(
-            metric, y_true, a, b, groups=groups, method="percentile", n_resamples=1500, random_state=0
+            metric,
+            y_true,
+            a,
+            b,
+            groups=groups,
+            method="percentile",
+            n_resamples=1500,
+            random_state=0,
         ),
     ):
         assert other.difference == auto.difference
@@ -196,9 +207,7 @@ def test_every_way_to_compare_scores_agrees(metric):
     y_true, a, b = cases(300)
     a, b = 1 / (1 + np.exp(-a)), 1 / (1 + np.exp(-b))
     auto = compare(metric, y_true, a, b)
-    resampled = compare(
-        metric, y_true, a, b, method="percentile", n_resamples=1500, random_state=0
-    )
+    resampled = compare(metric, y_true, a, b, method="percentile", n_resamples=1500, random_state=0)
     grouped = compare(metric, y_true, a, b, groups=np.arange(300))
     for other in (resampled, grouped):
         assert other.standard_error == pytest.approx(auto.standard_error, rel=0.1)

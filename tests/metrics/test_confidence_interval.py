@@ -379,7 +379,7 @@ def test_any_function_of_labels_and_answers():
     groups = np.arange(60) // 2
     of_groups = confidence_interval(correlation, y_true, score, groups=groups, **options)
     assert "groups" in of_groups.method
-    with pytest.raises(ValueError, match="method: got 'bca'|influence"):
+    with pytest.raises(ValueError, match="influence"):
         confidence_interval(correlation, y_true, score, method="bca")
 
 
@@ -396,7 +396,12 @@ def test_progress_is_told():
     y_true, score = cases(40)
     told = []
     confidence_interval(
-        "auc", y_true, score, method="percentile", n_resamples=250, progress=lambda *a: told.append(a)
+        "auc",
+        y_true,
+        score,
+        method="percentile",
+        n_resamples=250,
+        progress=lambda *a: told.append(a),
     )
     assert told == [(100, 250), (200, 250), (250, 250)]
 

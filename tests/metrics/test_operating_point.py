@@ -33,9 +33,7 @@ def by_brute_force(y_true, y_score, rule, value, prevalence=None):
 
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=40),
-    st.sampled_from(
-        [("youden", None), ("sensitivity", 0.8), ("specificity", 0.75), ("cost", 3.3)]
-    ),
+    st.sampled_from([("youden", None), ("sensitivity", 0.8), ("specificity", 0.75), ("cost", 3.3)]),
 )
 def test_cuts_are_those_of_a_search_over_all(drawn, rule):
     y_true = np.array([label for label, _ in drawn], dtype=int)

@@ -52,7 +52,9 @@ def proc():
     table, _, answers = done.stdout.partition("---\n")
     rows = list(csv.DictReader(io.StringIO(table)))
     y_true = np.array([row["outcome"] for row in rows])
-    scores = {name: np.array([float(row[name]) for row in rows]) for name in ("ndka", "s100b", "wfns")}
+    scores = {
+        name: np.array([float(row[name]) for row in rows]) for name in ("ndka", "s100b", "wfns")
+    }
     said = {}
     for line in answers.splitlines():
         name, *numbers = line.split()

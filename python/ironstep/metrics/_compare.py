@@ -120,7 +120,7 @@ random_state, progress
     >>> y_true = [0, 0, 0, 0, 1, 1, 1, 1]
     >>> good, poor = [1, 2, 3, 5, 4, 6, 7, 8], [1, 6, 3, 4, 2, 5, 7, 8]
     >>> print(compare("auc", y_true, good, poor))
-    0.188 [-0.139, 0.514], p = 0.261 (DeLong)
+    0.188 [-0.144, 0.519], p = 0.268 (DeLong)
     """
     _check(confidence_level, stratify, n_resamples, random_state)
     if alternative not in ("two-sided", "greater", "less", "noninferior"):
@@ -157,13 +157,21 @@ random_state, progress
     )
     if method == "percentile":
         found = _by_resampling(
-            pair, codes, alternative, margin, confidence_level, stratify, n_resamples, random_state, progress
+            pair,
+            codes,
+            alternative,
+            margin,
+            confidence_level,
+            stratify,
+            n_resamples,
+            random_state,
+            progress,
         )
     elif method in ("newcombe", "tango"):
         found = _paired_proportions(pair, method, alternative, margin, confidence_level)
     else:
         found = _by_influences(pair, codes, alternative, margin, confidence_level)
-    return Comparison(**(common | found))  # type: ignore[arg-type]
+    return Comparison(**(common | found))
 
 
 def _methods(chosen: Statistic, codes: Codes | None, alternative: str) -> tuple[str, ...]:
@@ -226,8 +234,9 @@ def _by_influences(
     # What rounding leaves of a variance of zero.
     error = math.sqrt(variance) if variance > 1e-24 else 0.0
     shifted = difference + (margin or 0.0)
+    notes: tuple[str, ...] = ()
     if error > 0:
-        p, notes = _p_value(shifted / error, alternative, degrees), ()
+        p = _p_value(shifted / error, alternative, degrees)
     else:
         p = 1.0 if shifted == 0 else _p_value(math.copysign(math.inf, shifted), alternative, None)
         notes = ("the difference has no variance: the models order all cases alike",)
@@ -337,7 +346,9 @@ def tango(only_a: int, only_b: int, n: int, level: float) -> Interval:
     return search(-1.0), search(1.0)
 
 
-def mcnemar_p(only_a: int, only_b: int, alternative: str = "two-sided", *, mid: bool = True) -> float:
+def mcnemar_p(
+    only_a: int, only_b: int, alternative: str = "two-sided", *, mid: bool = True
+) -> float:
     """P-value of McNemar's test from the two counts in which the models disagree."""
     n = only_a + only_b
     if n == 0:
@@ -369,9 +380,7 @@ def _by_resampling(
     seed = secrets.randbits(63) if random_state is None else int(random_state)
     stratified = pair[0].of_classes if stratify == "auto" else bool(stratify)
     stratified = stratified and codes is None
-    first, second = (
-        each.resample_paired(n_resamples, stratified, seed, progress) for each in pair
-    )
+    first, second = (each.resample_paired(n_resamples, stratified, seed, progress) for each in pair)
     differences = first - second
     defined = differences[~np.isnan(differences)]
     if not len(defined):

@@ -163,9 +163,7 @@ def _estimate(
         raise ValueError(f"method: got {method!r}; auto, {', '.join(allowed)} expected")
     method = allowed[0] if method == "auto" else method
     n_groups = None if codes is None else int(codes.max()) + 1
-    common = dict(
-        value=chosen.value, confidence_level=level, n=chosen.n, n_groups=n_groups
-    )
+    common = dict(value=chosen.value, confidence_level=level, n=chosen.n, n_groups=n_groups)
     notes: tuple[str, ...] = ()
     if n_groups is not None and n_groups < FEW_CLUSTERS:
         text = f"{n_groups} groups"

@@ -29,7 +29,7 @@ class Scale:
     slope: Callable[[float], float]
 
 
-IDENTITY = Scale("delta", lambda x: x, lambda x: x, lambda x: 1.0)
+IDENTITY = Scale("delta", lambda x: x, lambda x: x, lambda _: 1.0)
 LOG = Scale("log", np.log, math.exp, lambda x: 1 / x)
 LOGIT = Scale(
     "logit",

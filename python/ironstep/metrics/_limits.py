@@ -114,7 +114,7 @@ def _on_scale(criterion: OnScale, table: Table, level: float) -> Limits:
     grown = Table(cells, table.clusters)
     error = math.sqrt(grown.covariance(criterion.influence(cells, scale)).item())
     half = table.quantile(level) * error
-    notes = ()
+    notes: tuple[str, ...] = ()
     if criterion.least and (fewest := _expected(table.cells).min()) < criterion.least:
         notes = (
             f"a cell of the table expects {fewest:.1f} cases: below {criterion.least:g} the "
@@ -155,7 +155,10 @@ def _of_combination(criterion: Combination, table: Table, level: float) -> Limit
 
     return Limits(
         max(value - half(lambda i: values[i] - ends[i][0]), criterion.constant),
-        min(value + half(lambda i: ends[i][1] - values[i]), 2 * criterion.weight + criterion.constant),
+        min(
+            value + half(lambda i: ends[i][1] - values[i]),
+            2 * criterion.weight + criterion.constant,
+        ),
         "mover" + (", clusters, t" if table.clusters is not None else ""),
         criterion.weight * math.sqrt(covariance.sum()),
     )
@@ -200,6 +203,6 @@ def cell_table(cell: Codes, groups: Codes | None) -> Table:
     if groups is None:
         return Table(np.bincount(cell, minlength=len(CELLS)).astype(np.float64))
     n_groups = int(groups.max()) + 1
-    clusters = np.bincount(groups * len(CELLS) + cell, minlength=n_groups * len(CELLS))
-    clusters = clusters.reshape(n_groups, len(CELLS)).astype(np.float64)
+    counts = np.bincount(groups * len(CELLS) + cell, minlength=n_groups * len(CELLS))
+    clusters = counts.reshape(n_groups, len(CELLS)).astype(np.float64)
     return Table(clusters.sum(axis=0), clusters)

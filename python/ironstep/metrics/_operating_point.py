@@ -203,9 +203,7 @@ def _rule(
 ) -> Callable[[Counts, Counts], int]:
     """A function that says after how many thresholds to cut, given counts at each."""
     if rule not in ("youden", "sensitivity", "specificity", "cost"):
-        raise ValueError(
-            f"rule: got {rule!r}; youden, sensitivity, specificity or cost expected"
-        )
+        raise ValueError(f"rule: got {rule!r}; youden, sensitivity, specificity or cost expected")
     if (rule == "youden") != (value is None):
         raise ValueError(f"value: got {value!r}; {rule!r} needs {'none' if value else 'a number'}")
     if prevalence is not None and (rule != "cost" or not 0 < prevalence < 1):

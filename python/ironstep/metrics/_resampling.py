@@ -46,9 +46,7 @@ def drawn(n: int, n_resamples: int, seed: int) -> Iterator[Counts]:
         yield np.bincount(random.integers(n, size=n), minlength=n)
 
 
-def rows(
-    strata: list[NDArray[np.intp]], n_resamples: int, seed: int
-) -> Iterator[NDArray[np.intp]]:
+def rows(strata: list[NDArray[np.intp]], n_resamples: int, seed: int) -> Iterator[NDArray[np.intp]]:
     """Row numbers of each resample: as many of each stratum as there are."""
     random = np.random.default_rng(seed)
     for _ in range(n_resamples):

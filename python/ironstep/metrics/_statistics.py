@@ -19,7 +19,7 @@ from ironstep.metrics._criteria import (
     Scale,
     at_prevalence,
 )
-from ironstep.metrics._distributions import t_quantile
+from ironstep.metrics._distributions import normal_quantile, t_quantile
 from ironstep.metrics._inputs import column
 from ironstep.metrics._limits import Codes, Flags, Limits, Table
 from ironstep.metrics._ranking import _cases
@@ -59,7 +59,7 @@ class Statistic:
 
 def per_unit(influences: Floats, groups: Codes | None) -> Floats:
     """Sums of influences over what was drawn as one: a case, or a group of them."""
-    return influences if groups is None else np.bincount(groups, influences)
+    return influences if groups is None else np.bincount(groups, influences).astype(np.float64)
 
 
 class OfCounts(Statistic):
@@ -76,7 +76,7 @@ class OfCounts(Statistic):
     def limits(self, method: str, level: float) -> Limits:
         return _limits.limits(self.criterion, self.table, method, level)
 
-    def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
+    def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:  # noqa: ARG002 - at once
         random = np.random.default_rng(seed)
         table = self.table
         if table.clusters is not None:
@@ -137,9 +137,13 @@ class OfScores(Statistic):
         self.n = len(index)
         self.value = self._value()
         if name == "auc":
-            self.formulas = ("delong-logit", "delong") if groups is None else (
-                "obuchowski-logit",
-                "obuchowski",
+            self.formulas = (
+                ("delong-logit", "delong")
+                if groups is None
+                else (
+                    "obuchowski-logit",
+                    "obuchowski",
+                )
             )
         elif name == "average_precision":
             self.formulas = ("logit", "delta")
@@ -172,7 +176,7 @@ class OfScores(Statistic):
             return Limits(low, high, "newcombe", None, ("DeLong's variance is zero",))
         error = math.sqrt(variance)
         quantile = (
-            _limits.normal_quantile((1 + level) / 2)
+            normal_quantile((1 + level) / 2)
             if self.groups is None
             else t_quantile((1 + level) / 2, int(self.groups.max()))
         )
@@ -188,7 +192,7 @@ class OfScores(Statistic):
             return float(k / (k - 1) * (influences @ influences))
         if self.groups is None:
             return self.index.delong_variance()
-        return obuchowski_covariance([self.index], self.groups)[0, 0].item()
+        return float(obuchowski_covariance([self.index], self.groups)[0, 0])
 
     def influences(self) -> Floats | None:
         if self.name == "auc":
@@ -302,7 +306,7 @@ class OfMean(Statistic):
     def influences(self) -> Floats:
         return (self.each - self.value) / self.n
 
-    def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
+    def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:  # noqa: ARG002 - has no classes
         sizes = np.ones(self.n) if self.groups is None else np.bincount(self.groups)
         sums = self.each if self.groups is None else np.bincount(self.groups, self.each)
         draws = _resampling.drawn(len(sums), n, seed)
