@@ -97,6 +97,31 @@ def _app() -> "typer.Typer":
 
         finish(work)
 
+    @bench.command()
+    def metrics(
+        case: Annotated[
+            list[str] | None,
+            typer.Option(help="Name or pattern of a case; may be repeated. All if left out."),
+        ] = None,
+        threads: Annotated[
+            list[int] | None, typer.Option(min=1, help="May be repeated. 2 if left out.")
+        ] = None,
+        rounds: Annotated[int, typer.Option(min=1, help="Rounds after the warm-up.")] = 15,
+        out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+        quick: Annotated[
+            bool, typer.Option("--quick", help="Few rounds: shows that all runs, times nothing.")
+        ] = False,
+    ) -> None:
+        """Measure the metrics against scikit-learn's."""
+
+        def work() -> int:
+            _require("benchmark", "bench", "sklearn", "scipy")
+            from ironstep.bench.metrics import run
+
+            return run(case or None, threads or None, rounds, out, quick)
+
+        finish(work)
+
     @app.command()
     def config() -> None:
         """Print version, instruction set, threads and what else a bug report should tell."""

@@ -89,6 +89,7 @@ class Report:
     protocol: str
     absent: Mapping[str, str]
     quick: bool = False
+    peers: str = "torch"
     rows: list[Row] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=lambda: machine())
 
@@ -139,8 +140,8 @@ class Report:
     def tables(self) -> list[tuple[str, list[str], list[list[str]]]]:
         """Title, header and cells of each table that has a row."""
         summary = [
-            "case", "threads", OURS, "best of torch", "best / ours (quartiles)",
-            "torch default", "default / ours", "moved", "GB/s", "of limit", "asked", "met",
+            "case", "threads", OURS, f"best of {self.peers}", "best / ours (quartiles)",
+            f"{self.peers} default", "default / ours", "moved", "GB/s", "of limit", "asked", "met",
         ]  # fmt: skip
         names = list(dict.fromkeys([OURS, *(name for row in self.rows for name in row.timings)]))
         medians = ["case", "threads", *names, f"{OURS}, ns per element", "largest difference"]
@@ -165,7 +166,7 @@ class Report:
             ),
             ("Left out", ["case", "threads", "contestant", "why"], left_out),
         ]
-        return [table for table in tables if table[2]]
+        return [_without_empty_columns(*table) for table in tables if table[2]]
 
     def _summary(self, row: Row) -> list[str]:
         if row.failure is not None:
@@ -192,6 +193,13 @@ class Report:
         cells += ["; ".join(map(_asked, verdicts)) or "–"]
         cells += ["; ".join(_met(verdict) for verdict in verdicts) or "–"]
         return cells
+
+
+def _without_empty_columns(
+    title: str, header: list[str], rows: list[list[str]]
+) -> tuple[str, list[str], list[list[str]]]:
+    kept = [i for i in range(len(header)) if any(row[i] != "–" for row in rows)]
+    return title, [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def machine() -> dict[str, Any]:

@@ -61,7 +61,12 @@ from ironstep.metrics._rates import (
     specificity_score,
     youden_j,
 )
-from ironstep.metrics._score_index import OperatingPoint, ScoreIndex
+from ironstep.metrics._score_index import (
+    OperatingPoint,
+    ScoreIndex,
+    delong,
+    delong_covariance,
+)
 from ironstep.metrics._undefined import UndefinedMetricWarning
 
 __all__ = [
@@ -89,6 +94,8 @@ __all__ = [
     "confidence_interval",
     "confusion_matrix",
     "confusion_matrix_at_thresholds",
+    "delong",
+    "delong_covariance",
     "delong_test",
     "det_curve",
     "diagnostic_odds_ratio",

@@ -109,8 +109,8 @@ def _on_scale(criterion: OnScale, table: Table, level: float) -> Limits:
     with np.errstate(divide="ignore"):
         at = float(scale.to(value))
     if not math.isfinite(at):
-        notes = ("at the end of its range the criterion has no interval on this scale",)
-        return Limits(math.nan, math.nan, method, None, notes)
+        note = "at the end of its range the criterion has no interval on this scale"
+        return Limits(math.nan, math.nan, method, None, (note,))
     grown = Table(cells, table.clusters)
     error = math.sqrt(grown.covariance(criterion.influence(cells, scale)).item())
     half = table.quantile(level) * error

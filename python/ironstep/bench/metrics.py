@@ -1,0 +1,360 @@
+"""The metrics against scikit-learn's: `python -m ironstep bench metrics`."""
+
+import contextlib
+import fnmatch
+import gc
+import importlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+import sklearn.metrics
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+import ironstep
+from ironstep import metrics
+from ironstep.bench.protocol import (
+    AT_LEAST,
+    ROUNDS,
+    WARM_UP,
+    Contestant,
+    measure,
+    quartiles_of_ratio,
+)
+from ironstep.bench.report import LIMIT, OURS, Report, Row, Target, summary_line
+
+SKLEARN = "scikit-learn"
+ABSENT = {"torchmetrics, torcheval": "measured where they are installed, in the AUC of 1e6 and 1e7"}
+PROTOCOL = (
+    "Whole calls from Python, validation and all. Every contestant gets the same arrays and is "
+    "compared with scikit-learn (or a formula in numpy) before the timing. Rounds interleave all "
+    "contestants in random order and repeat each for at least 2 ms; a time is the median over the "
+    "rounds, a ratio is that of the medians (above 1: ironstep is faster), its quartiles are those "
+    "of the ratio taken round by round. Where a peer resamples, it makes a small part of the "
+    "resamples and its time is multiplied."
+)
+
+
+@dataclass
+class Work:
+    """What is computed in a case, by everybody."""
+
+    ours: Callable[[], Any]
+    peers: dict[str, Callable[[], Any]]
+    elements: int
+    targets: Sequence[Target] = ()
+    limit: Callable[[], Any] | None = None
+    share: dict[str, float] = field(default_factory=dict)
+    """The part of the work that a peer does."""
+    comparable: bool = True
+    """Whether results are numbers that must be equal; random ones are not."""
+
+
+def scores(n: int) -> tuple[Any, Any]:
+    """Labels and float32 scores, few of them tied."""
+    random = np.random.default_rng(0)
+    y_true = random.integers(0, 2, n)
+    return y_true, (random.normal(size=n) + y_true).astype(np.float32)
+
+
+def labels(n: int, k: int) -> tuple[Any, Any]:
+    """True and predicted labels of k classes, most of them equal."""
+    random = np.random.default_rng(0)
+    y_true = random.integers(0, k, n)
+    return y_true, np.where(random.random(n) < 0.8, y_true, random.integers(0, k, n))
+
+
+def _of_scores(name: str, n: int, least: float) -> Work:
+    y_true, y_score = scores(n)
+    ours, theirs = getattr(metrics, name), getattr(sklearn.metrics, name)
+    work = Work(
+        partial(ours, y_true, y_score),
+        {SKLEARN: partial(theirs, y_true, y_score)},
+        n,
+        [Target(SKLEARN, least)],
+    )
+    if name == "roc_auc_score" and n >= 10**6:
+        work.peers |= _torch_aucs(y_true, y_score)
+    return work
+
+
+def _torch_aucs(y_true: Any, y_score: Any) -> dict[str, Callable[[], Any]]:
+    """torch's peers that are installed."""
+    found: dict[str, Callable[[], Any]] = {}
+    for module, name in (
+        ("torchmetrics.functional.classification", "binary_auroc"),
+        ("torcheval.metrics.functional", "binary_auroc"),
+    ):
+        with contextlib.suppress(ImportError):
+            import torch
+
+            function = getattr(importlib.import_module(module), name)
+            label, score = torch.from_numpy(y_true), torch.from_numpy(y_score)
+            # torchmetrics takes a sigmoid of what is not in [0, 1].
+            found[module.partition(".")[0]] = partial(function, torch.sigmoid(score), label)
+    return found
+
+
+def _of_labels(name: str, n: int, k: int, least: float, **options: Any) -> Work:
+    y_true, y_pred = labels(n, k)
+    work = Work(
+        partial(getattr(metrics, name), y_true, y_pred, **options),
+        {SKLEARN: partial(getattr(sklearn.metrics, name), y_true, y_pred, **options)},
+        n,
+        [Target(SKLEARN, least)],
+    )
+    if name == "confusion_matrix":
+
+        def fused() -> Any:
+            return np.bincount(y_true * k + y_pred, minlength=k * k).reshape(k, k)
+
+        work.peers["numpy.bincount"] = fused
+        work.targets = [*work.targets, *([Target("numpy.bincount", 6)] if n >= 10**7 else [])]
+    return work
+
+
+def _top_k() -> Work:
+    random = np.random.default_rng(0)
+    y_score = random.random((50_000, 1000), dtype=np.float32)
+    y_true = np.concatenate((np.arange(1000), random.integers(0, 1000, 49_000)))
+    name = "top_k_accuracy_score"
+    return Work(
+        partial(metrics.top_k_accuracy_score, y_true, y_score, k=5),
+        {SKLEARN: partial(getattr(sklearn.metrics, name), y_true, y_score, k=5)},
+        y_score.size,
+        [Target(SKLEARN, 100), Target(LIMIT, 0.5)],
+        limit=_read(y_score),
+    )
+
+
+def _read(values: Any) -> Callable[[], Any]:
+    """One read of an array, by torch where it is there: with all threads."""
+    try:
+        import torch
+    except ImportError:
+        return values.max  # type: ignore[no-any-return]
+    return torch.from_numpy(values).amax  # type: ignore[no-any-return]
+
+
+def _macro() -> Work:
+    random = np.random.default_rng(0)
+    y_true = random.integers(0, 10, 50_000)
+    y_score = random.random((50_000, 10)) + np.eye(10)[y_true] / 2
+    y_score /= y_score.sum(axis=1, keepdims=True)
+    options = dict(multi_class="ovr", average="macro")
+    return Work(
+        partial(metrics.roc_auc_score, y_true, y_score, **options),
+        {SKLEARN: partial(sklearn.metrics.roc_auc_score, y_true, y_score, **options)},
+        y_score.size,
+        [Target(SKLEARN, 25)],
+    )
+
+
+def midrank_delong(y_true: Any, columns: Sequence[Any]) -> Any:
+    """DeLong's covariance matrix by midranks in numpy (Sun & Xu 2014)."""
+    positive = y_true == 1
+
+    def midranks(values: Any) -> Any:
+        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+        return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+    m, n = int(positive.sum()), int((~positive).sum())
+    of_positive, of_negative = [], []
+    for values in columns:
+        ranks = midranks(values)
+        of_positive.append((ranks[positive] - midranks(values[positive])) / n)
+        of_negative.append(1 - (ranks[~positive] - midranks(values[~positive])) / m)
+    return np.cov(of_positive) / m + np.cov(of_negative) / n
+
+
+def _delong(n: int, models: int) -> Work:
+    y_true, y_score = scores(n)
+    noise = np.random.default_rng(1).normal(size=n).astype(np.float32)
+    columns = [y_score, y_score + noise][:models]
+
+    def ours() -> Any:
+        if models == 1:
+            return metrics.delong(y_true, y_score)[1]
+        return metrics.delong_test(y_true, columns).covariance
+
+    return Work(
+        ours, {"numpy": partial(midrank_delong, y_true, columns)}, n, [Target("numpy", 20)]
+    )
+
+
+def _bootstrap(n: int, n_resamples: int = 2000) -> Work:
+    y_true, y_score = scores(n)
+    random = np.random.default_rng(2)
+    positive, negative = np.flatnonzero(y_true == 1), np.flatnonzero(y_true == 0)
+
+    def resampled() -> Any:
+        for _ in range(2):
+            rows = np.concatenate([random.choice(of, len(of)) for of in (positive, negative)])
+            sklearn.metrics.roc_auc_score(y_true[rows], y_score[rows])
+
+    order = np.argsort(y_score, kind="stable")
+    is_positive = (y_true[order] == 1).astype(np.float64)
+    shares = [is_positive / is_positive.sum(), (1 - is_positive) / (1 - is_positive).sum()]
+
+    def presorted() -> Any:
+        for _ in range(20):
+            p, q = (random.multinomial(round(1 / share.max()), share) for share in shares)
+            (p * (np.cumsum(q) - q / 2)).sum()
+
+    return Work(
+        partial(
+            metrics.confidence_interval,
+            "auc", y_true, y_score, method="percentile", n_resamples=n_resamples, random_state=0,
+        ),
+        {SKLEARN: resampled, "numpy": presorted},
+        n * n_resamples,
+        [Target(SKLEARN, 300), Target("numpy", 10)],
+        share={SKLEARN: 2 / n_resamples, "numpy": 20 / n_resamples},
+        comparable=False,
+    )  # fmt: skip
+
+
+CASES: dict[str, Callable[[], Work]] = {
+    "auc-1e4": partial(_of_scores, "roc_auc_score", 10**4, 30),
+    "auc-1e6": partial(_of_scores, "roc_auc_score", 10**6, 25),
+    "auc-1e7": partial(_of_scores, "roc_auc_score", 10**7, 45),
+    "roc-curve-1e6": partial(_of_scores, "roc_curve", 10**6, 15),
+    "average-precision-1e6": partial(_of_scores, "average_precision_score", 10**6, 18),
+    "confusion-matrix-1e4": partial(_of_labels, "confusion_matrix", 10**4, 10, 50),
+    "confusion-matrix-1e7": partial(_of_labels, "confusion_matrix", 10**7, 10, 200),
+    "top-5": _top_k,
+    "macro-ovr": _macro,
+    **{
+        f"{short}-1e{power}": partial(_of_labels, name, 10**power, 2, least)
+        for short, name, large in (
+            ("accuracy", "accuracy_score", 50),
+            ("f1", "f1_score", 200),
+            ("mcc", "matthews_corrcoef", 200),
+        )
+        for power, least in ((4, 20), (7, large))
+    },
+    "delong-1e6": partial(_delong, 10**6, 1),
+    "paired-delong-1e5": partial(_delong, 10**5, 2),
+    "bootstrap-1e4": partial(_bootstrap, 10**4),
+    "bootstrap-1e5": partial(_bootstrap, 10**5),
+}
+
+
+def run(
+    cases: Sequence[str] | None = None,
+    threads: Sequence[int] | None = None,
+    rounds: int = ROUNDS,
+    out: Path | str | None = None,
+    quick: bool = False,
+) -> int:
+    """Measure the cases, show the tables and write metrics.md and metrics.json into `out`.
+
+    Parameters and exit code are those of `ironstep.bench.optim.run`; threads are 2 if left out.
+    """
+    console = Console()
+    chosen = [name for name in CASES if not cases or any(fnmatch.fnmatch(name, c) for c in cases)]
+    if not chosen:
+        console.print(f"no such case; there are: {', '.join(CASES)}", style="red")
+        return 2
+    report = Report("Metrics: ironstep and scikit-learn", PROTOCOL, ABSENT, quick, "the others")
+    report.machine["scikit_learn"] = sklearn.__version__
+    jobs = [(name, count) for name in chosen for count in threads or (2,)]
+    interrupted = False
+    try:
+        with Progress(console=console) as progress:
+            task = progress.add_task("", total=len(jobs))
+            for name, count in jobs:
+                label = f"{name}, threads: {count}"
+                progress.update(task, description=label)
+                row = measure_case(
+                    name, count, rounds, quick=quick, on_round=partial(_show, progress, task, label)
+                )
+                report.rows.append(row)
+                progress.console.print(summary_line(row), highlight=False)
+                progress.advance(task)
+                if out is not None:
+                    report.write(Path(out), "metrics")
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        _set_threads(None)
+    report.show(console)
+    if out is not None:
+        console.print(f"Written: {Path(out) / 'metrics.md'}, {Path(out) / 'metrics.json'}")
+    if interrupted:
+        console.print(f"Stopped after {len(report.rows)} of {len(jobs)}.", style="yellow")
+        return 130
+    return int(any(row.failure is not None for row in report.rows))
+
+
+def _show(progress: Progress, task: TaskID, label: str, number: int) -> None:
+    progress.update(task, description=f"{label}, round {number}")
+
+
+def _set_threads(count: int | None) -> None:
+    ironstep.set_num_threads(count)
+    if count is not None:
+        with contextlib.suppress(ImportError):
+            import torch
+
+            torch.set_num_threads(count)
+
+
+def measure_case(
+    name: str,
+    threads: int,
+    rounds: int = ROUNDS,
+    *,
+    quick: bool = False,
+    on_round: Callable[[int], object] = lambda _: None,
+) -> Row:
+    """Check and time all contestants of one case."""
+    gc.collect()
+    _set_threads(threads)
+    work = CASES[name]()
+    row = Row(name, threads, work.elements, targets=() if threads != 2 else work.targets)
+    contestants = []
+    ours = work.ours()
+    for peer, function in work.peers.items():
+        theirs = function()
+        if work.comparable:
+            row.differences[peer] = difference(ours, theirs)
+            if not row.differences[peer] <= 1e-6:
+                row.failure = f"differs from {peer} by {row.differences[peer]:.1e}"
+                return row
+        contestants.append(Contestant(peer, function, share=work.share.get(peer, 1.0)))
+    contestants.append(Contestant(OURS, work.ours))
+    if work.limit is not None:
+        contestants.append(Contestant(LIMIT, work.limit))
+    row.timings = measure(
+        contestants,
+        rounds=min(rounds, 2) if quick else rounds,
+        warm_up=1 if quick else WARM_UP,
+        at_least=0 if quick else AT_LEAST,
+        on_round=on_round,
+    )
+    times = {contestant: timing.median for contestant, timing in row.timings.items()}
+    row.figures = {peer: time / times[OURS] for peer, time in times.items() if peer != OURS}
+    row.best = min(work.peers, key=times.__getitem__)
+    row.figures["best"] = times[row.best] / times[OURS]
+    row.quartiles = quartiles_of_ratio(row.timings[row.best], row.timings[OURS])
+    return row
+
+
+def difference(ours: Any, theirs: Any) -> float:
+    """Return the largest relative difference of numbers, arrays or tuples of them."""
+    if isinstance(ours, tuple):
+        return max(difference(a, b) for a, b in zip(ours, theirs, strict=True))
+    ours, theirs = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
+    if ours.shape != theirs.shape:
+        return math.inf
+    equal = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    scale = np.maximum(np.abs(theirs), 1e-300)
+    with np.errstate(invalid="ignore"):
+        return float(np.where(equal, 0.0, np.abs(ours - theirs) / scale).max(initial=0.0))
