@@ -53,6 +53,11 @@ class Stepper:
         all_or_none: bool = False,
     ) -> tuple[int, float | None, list[tuple[int, int, str]], list[tuple[int, int]]]: ...
 
+# metrics/isotonic.rs
+def isotonic_shares(
+    positives: npt.NDArray[np.uint64], totals: npt.NDArray[np.uint64], /
+) -> _Floats: ...
+
 # metrics/ranking.rs
 def two_classes(y_true: Any, /) -> list[Any] | None: ...
 def roc_auc(

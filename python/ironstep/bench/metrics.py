@@ -85,7 +85,7 @@ def _of_scores(name: str, n: int, least: float) -> Work:
 
 
 def _torch_aucs(y_true: Any, y_score: Any) -> dict[str, Callable[[], Any]]:
-    """torch's peers that are installed."""
+    """Return the peers for torch that are installed."""
     found: dict[str, Callable[[], Any]] = {}
     for module, name in (
         ("torchmetrics.functional.classification", "binary_auroc"),
@@ -138,8 +138,8 @@ def _read(values: Any) -> Callable[[], Any]:
     try:
         import torch
     except ImportError:
-        return values.max  # type: ignore[no-any-return]
-    return torch.from_numpy(values).amax  # type: ignore[no-any-return]
+        return lambda: values.max()
+    return lambda: torch.from_numpy(values).amax()
 
 
 def _macro() -> Work:
@@ -147,7 +147,7 @@ def _macro() -> Work:
     y_true = random.integers(0, 10, 50_000)
     y_score = random.random((50_000, 10)) + np.eye(10)[y_true] / 2
     y_score /= y_score.sum(axis=1, keepdims=True)
-    options = dict(multi_class="ovr", average="macro")
+    options: dict[str, Any] = dict(multi_class="ovr", average="macro")
     return Work(
         partial(metrics.roc_auc_score, y_true, y_score, **options),
         {SKLEARN: partial(sklearn.metrics.roc_auc_score, y_true, y_score, **options)},
@@ -183,9 +183,7 @@ def _delong(n: int, models: int) -> Work:
             return metrics.delong(y_true, y_score)[1]
         return metrics.delong_test(y_true, columns).covariance
 
-    return Work(
-        ours, {"numpy": partial(midrank_delong, y_true, columns)}, n, [Target("numpy", 20)]
-    )
+    return Work(ours, {"numpy": partial(midrank_delong, y_true, columns)}, n, [Target("numpy", 20)])
 
 
 def _bootstrap(n: int, n_resamples: int = 2000) -> Work:

@@ -4,6 +4,7 @@ Integers are counted exactly; results are the same for any number of threads. sc
 needed.
 """
 
+from ironstep.metrics._calibration import Calibration, calibration
 from ironstep.metrics._classification import (
     accuracy_score,
     balanced_accuracy_score,
@@ -31,6 +32,7 @@ from ironstep.metrics._compare import (
 )
 from ironstep.metrics._confidence_interval import confidence_interval
 from ironstep.metrics._counts import BinaryCounts
+from ironstep.metrics._decision_curve import DecisionCurve, decision_curve
 from ironstep.metrics._estimate import Estimate
 from ironstep.metrics._operating_point import (
     ChosenPoint,
@@ -71,9 +73,11 @@ from ironstep.metrics._undefined import UndefinedMetricWarning
 
 __all__ = [
     "BinaryCounts",
+    "Calibration",
     "ChosenPoint",
     "Comparison",
     "Corrected",
+    "DecisionCurve",
     "DelongTest",
     "Estimate",
     "McnemarTest",
@@ -85,6 +89,7 @@ __all__ = [
     "average_precision_score",
     "balanced_accuracy_score",
     "brier_score_loss",
+    "calibration",
     "choose_and_judge",
     "choose_threshold",
     "class_likelihood_ratios",
@@ -94,6 +99,7 @@ __all__ = [
     "confidence_interval",
     "confusion_matrix",
     "confusion_matrix_at_thresholds",
+    "decision_curve",
     "delong",
     "delong_covariance",
     "delong_test",
