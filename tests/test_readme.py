@@ -1,4 +1,4 @@
-"""What the README and the pages show, runs: each example in a process of its own."""
+"""What the README and the pages show, runs: each page in a process of its own."""
 
 import re
 import subprocess
@@ -13,22 +13,23 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GIVEN = "import torch\nmodel = torch.nn.Linear(3, 2)\nloss = model(torch.ones(1, 3)).sum()\n"
 
 
-def examples():
-    found = []
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for number, block in enumerate(
-            re.findall(r"^( *)```python\n(.*?)^ *```", text, re.S | re.M)
-        ):
-            indent, code = block
-            lines = [line.removeprefix(indent) for line in code.splitlines()]
-            if not lines[0].startswith(">>> "):  # shown for its answer
-                found.append(pytest.param("\n".join(lines), id=f"{page.name}-{number}"))
-    return found
+def examples(page):
+    """A page's examples, one after another; those with prompts are shown for their answers."""
+    blocks = re.findall(
+        r"^( *)```python\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.S | re.M
+    )
+    lines = [
+        line.removeprefix(indent)
+        for indent, code in blocks
+        if not code.lstrip().startswith(">>> ")
+        for line in code.splitlines()
+    ]
+    return "\n".join(lines)
 
 
-@pytest.mark.parametrize("code", examples())
-def test_an_example_runs_as_it_stands(code):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_run_as_they_stand(page):
+    code = examples(page)
     given = GIVEN if "model" in code or "loss" in code else ""
     given += "" if "import ironstep" in code else "import ironstep\n"
     command = [sys.executable, "-W", "error", "-c", given + code]
