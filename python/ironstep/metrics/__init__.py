@@ -26,6 +26,7 @@ from ironstep.metrics._compare import (
     DelongTest,
     McnemarTest,
     compare,
+    compare_unpaired,
     delong_test,
     holm,
     mcnemar_test,
@@ -40,6 +41,7 @@ from ironstep.metrics._operating_point import (
     choose_and_judge,
     choose_threshold,
 )
+from ironstep.metrics._planning import sample_size_auc, sample_size_proportion
 from ironstep.metrics._probability import brier_score_loss, log_loss
 from ironstep.metrics._ranking import (
     auc,
@@ -96,6 +98,7 @@ __all__ = [
     "classification_report",
     "cohen_kappa_score",
     "compare",
+    "compare_unpaired",
     "confidence_interval",
     "confusion_matrix",
     "confusion_matrix_at_thresholds",
@@ -125,6 +128,8 @@ __all__ = [
     "recall_score",
     "roc_auc_score",
     "roc_curve",
+    "sample_size_auc",
+    "sample_size_proportion",
     "sensitivity_score",
     "specificity_score",
     "top_k_accuracy_score",
