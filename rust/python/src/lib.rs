@@ -16,7 +16,7 @@ mod _native {
     #[pymodule_export]
     use super::config::{get_num_threads, instruction_set, memory_path, set_num_threads};
     #[pymodule_export]
-    use super::metrics::{count_equal, count_pairs, weigh_pairs};
+    use super::metrics::{count_equal, count_pairs, number_labels, weigh_pairs};
     #[pymodule_export]
     use super::optim::{Stepper, clip_coefficient, total_norm, update};
     #[pymodule_export]

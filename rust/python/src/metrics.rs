@@ -1,9 +1,11 @@
 //! What the metrics count and sort; the formulas are in Python.
 
 mod confusion;
+mod factorize;
 mod labels;
 
 pub use confusion::{count_equal, count_pairs, weigh_pairs};
+pub use factorize::number_labels;
 
 use pyo3::prelude::*;
 

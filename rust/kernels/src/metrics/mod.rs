@@ -2,5 +2,6 @@
 
 pub mod agreement;
 pub mod confusion;
+pub mod factorize;
 pub mod labels;
 pub mod weighted;
