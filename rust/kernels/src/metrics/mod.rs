@@ -3,5 +3,8 @@
 pub mod agreement;
 pub mod confusion;
 pub mod factorize;
+mod frame;
+mod index;
 pub mod labels;
+mod pieces;
 pub mod weighted;
