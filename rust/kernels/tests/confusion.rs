@@ -168,6 +168,7 @@ fn values() -> impl Strategy<Value = Vec<(i128, i128)>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn every_type_stride_and_range(
         pairs in values(),

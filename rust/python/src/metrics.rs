@@ -1,6 +1,7 @@
 //! What the metrics count and sort; the formulas are in Python.
 
 mod confusion;
+mod factorize;
 mod isotonic;
 mod labels;
 mod ranking;
@@ -8,6 +9,7 @@ mod score_index;
 mod truth;
 
 pub use confusion::{count_equal, count_pairs, weigh_pairs};
+pub use factorize::number_labels;
 pub use isotonic::isotonic_shares;
 pub use ranking::{
     average_precision, class_ranks, column_aucs, delong, precision_recall_curve, roc_auc,

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::confusion::{NoCounts, in_pieces};
 use super::labels::{Label, Labels, with_type};
+use super::pieces::{NoCounts, in_pieces};
 use crate::isa::{Isa, per_isa};
 
 /// Elements compared at a time.

@@ -6,7 +6,9 @@
 
 use std::sync::Mutex;
 
-use super::confusion::{Frame, NoCounts, count_pairs, for_indices};
+use super::confusion::{NoCounts, count_pairs};
+use super::frame::Frame;
+use super::index::for_indices;
 use super::labels::Labels;
 use crate::isa::Isa;
 use crate::pool;
@@ -84,7 +86,7 @@ pub fn weigh_pairs(
     }
     let code = |&label: &i64| label.wrapping_sub(low) as usize;
     let cells = labels.iter().flat_map(|row| {
-        let row = code(row) << frame.bits();
+        let row = code(row) << frame.bits;
         labels.iter().map(move |column| row | code(column))
     });
     let weights = cells.map(|cell| total[cell].sum + total[cell].lost);
