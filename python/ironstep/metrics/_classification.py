@@ -10,7 +10,7 @@ import numpy as np
 from ironstep import _native
 from ironstep.metrics._counts import BinaryCounts, check_beta, over_root, squared
 from ironstep.metrics._inputs import Array, array, is_number
-from ironstep.metrics._pairs import Indicators, LabelPairs, check_targets, compare
+from ironstep.metrics._pairs import Indicators, LabelPairs, check_targets, compare, compare_columns
 from ironstep.metrics._undefined import check_undefined, value_where_undefined, warn
 
 Undefined = str | float
@@ -244,13 +244,10 @@ def accuracy_score(
     if weight is None:
         equal = int(np.count_nonzero(right))
         return equal / len(right) if normalize else float(equal)
-    score = _exact_sum(weight[right])
-    return float(score / _exact_sum(weight)) if normalize else float(score)
-
-
-def _exact_sum(weight: Array) -> int | float:
-    """Integers as Python's own, which do not overflow."""
-    return math.fsum(weight) if weight.dtype.kind == "f" else sum(weight.tolist())
+    # As two labels, right and wrong: integers are added exactly, floats without loss.
+    sums = compare_columns(right, right, weight)
+    score = sum(sums.tp[sums.find(np.array([True]))].tolist()) if right.any() else 0
+    return float(score / sum(sums.tp.tolist())) if normalize else float(score)
 
 
 def balanced_accuracy_score(

@@ -160,11 +160,12 @@ def unique_labels(values: Array) -> Array:
 
 def _strings(values: Array) -> set[str]:
     """The different strings in an array of objects, which has to have nothing else."""
-    strings = set(values.ravel().tolist())
-    for value in strings:
-        if not isinstance(value, str):
-            raise ValueError(f"Labels must all be strings or all numbers; got {value!r} in strings")
-    return strings
+    strings = values.ravel().tolist()
+    for kind in set(map(type, strings)):
+        if not issubclass(kind, str):
+            other = next(value for value in strings if type(value) is kind)
+            raise ValueError(f"Labels must all be strings or all numbers; got {other!r} in strings")
+    return set(strings)
 
 
 def type_of_target(values: Any, name: str = "y") -> str:

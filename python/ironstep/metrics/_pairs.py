@@ -160,7 +160,7 @@ def compare(y_true: Any, y_pred: Any, sample_weight: Any = None) -> LabelPairs |
     y_true, y_pred, weight, kind = check_targets(y_true, y_pred, sample_weight)
     if kind == "multilabel-indicator":
         return Indicators(*_same_format(y_true, y_pred), weight)
-    return _compare_columns(y_true, y_pred, weight)
+    return compare_columns(y_true, y_pred, weight)
 
 
 def check_targets(
@@ -172,7 +172,12 @@ def check_targets(
         values if is_sparse(values) else array(values, name)
         for values, name in ((y_true, "y_true"), (y_pred, "y_pred"))
     )
-    kind_true, kind_pred = type_of_target(y_true, "y_true"), type_of_target(y_pred, "y_pred")
+    columns = _labels(y_true), _labels(y_pred)
+    if n > 0 and columns[0] is not None and columns[1] is not None:
+        # The usual case, where the number of different labels need not be known yet.
+        kind_true = kind_pred = "multiclass"
+    else:
+        kind_true, kind_pred = type_of_target(y_true, "y_true"), type_of_target(y_pred, "y_pred")
     if n == 0:
         raise ValueError(
             "Found empty input array (e.g., `y_true` or `y_pred`) while a minimum of 1 sample is "
@@ -197,6 +202,21 @@ def check_targets(
     elif y_true.shape[1] != y_pred.shape[1]:
         raise ValueError("Multi-label binary indicator input with different numbers of labels")
     return y_true, y_pred, weight, kind
+
+
+def _labels(values: Any) -> Any:
+    """Return a column that clearly has labels: whole numbers, bools or strings. Otherwise None."""
+    if is_sparse(values) or values.ndim != 1:
+        return None
+    match values.dtype.kind:
+        case "b" | "i" | "u" | "U":
+            return values
+        case "f":
+            return None if as_integers(values) is None else values
+        case "O":
+            types = set(map(type, values.tolist()))
+            return values if all(issubclass(kind, str) for kind in types) else None
+    return None
 
 
 def _is_text(values: Array) -> bool:
@@ -224,7 +244,8 @@ def _as_type(labels: Array, y_true: Array, y_pred: Array) -> Array:
     return labels.astype(dtype) if dtype.kind in "bf" else labels
 
 
-def _compare_columns(y_true: Array, y_pred: Array, weight: Array | None) -> LabelPairs:
+def compare_columns(y_true: Array, y_pred: Array, weight: Array | None) -> LabelPairs:
+    """Count two columns of labels, which have been checked."""
     if y_true.dtype.kind in "biuf" and y_pred.dtype.kind in "biuf":
         given = y_true, y_pred
         codes = _integers(y_true), _integers(y_pred)
@@ -268,14 +289,24 @@ def _encode(y_true: Array, y_pred: Array) -> tuple[Array, tuple[Array, Array]]:
     if "O" in kinds or ("u" in kinds and len(kinds) > 1):
         # As Python's own values: sorting an array of objects is slow, and numpy would make float64
         # of uint64 beside int64.
-        columns = y_true.tolist(), y_pred.tolist()
-        found = {*columns[0], *columns[1]}
-        ordered = sorted(found)
+        values = [*y_true.tolist(), *y_pred.tolist()]
+        ordered = sorted(set(values))
         code = {label: index for index, label in enumerate(ordered)}
-        first, second = (
-            np.fromiter(map(code.__getitem__, values), np.int64, len(values)) for values in columns
-        )
-        return np.array(ordered), (first, second)
-    labels, inverse = np.unique(np.concatenate([y_true, y_pred]), return_inverse=True)
-    inverse = inverse.reshape(-1)
-    return labels, (inverse[: len(y_true)], inverse[len(y_true) :])
+        codes: Array = np.fromiter(map(code.__getitem__, values), np.int64, len(values))
+        return np.array(ordered), (codes[: len(y_true)], codes[len(y_true) :])
+    dtype = np.result_type(y_true, y_pred)
+    columns = y_true.astype(dtype, copy=False), y_pred.astype(dtype, copy=False)
+    found = _native.number_labels(*columns)
+    if found is None:
+        labels, codes = np.unique(np.concatenate(columns), return_inverse=True)
+    else:
+        codes, first = found
+        in_true = first < len(y_true)
+        labels = np.empty(len(first), dtype)
+        labels[in_true] = columns[0][first[in_true]]
+        labels[~in_true] = columns[1][first[~in_true] - len(y_true)]
+        order = np.argsort(labels)
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        labels, codes = labels[order], rank[codes]
+    return labels, (codes[: len(y_true)], codes[len(y_true) :])

@@ -18,8 +18,8 @@ mod _native {
     #[pymodule_export]
     use super::metrics::{
         ScoreIndex, average_precision, class_ranks, column_aucs, count_equal, count_pairs, delong,
-        delong_covariance, precision_recall_curve, roc_auc, roc_curve, rows_sum_to_one,
-        threshold_counts, two_classes, weigh_pairs,
+        delong_covariance, number_labels, precision_recall_curve, roc_auc, roc_curve,
+        rows_sum_to_one, threshold_counts, two_classes, weigh_pairs,
     };
     #[pymodule_export]
     use super::optim::{Stepper, clip_coefficient, total_norm, update};

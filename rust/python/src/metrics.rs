@@ -1,12 +1,14 @@
 //! What the metrics count and sort; the formulas are in Python.
 
 mod confusion;
+mod factorize;
 mod labels;
 mod ranking;
 mod score_index;
 mod truth;
 
 pub use confusion::{count_equal, count_pairs, weigh_pairs};
+pub use factorize::number_labels;
 pub use ranking::{
     average_precision, class_ranks, column_aucs, delong, precision_recall_curve, roc_auc,
     roc_curve, rows_sum_to_one, threshold_counts, two_classes,

@@ -8,6 +8,7 @@ mod bootstrap;
 mod columns;
 pub mod confusion;
 mod curve;
+pub mod factorize;
 mod keys;
 pub mod labels;
 mod points;
