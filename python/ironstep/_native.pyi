@@ -98,6 +98,7 @@ def class_ranks(
 
 # metrics/score_index.rs
 def delong_covariance(indices: Sequence[ScoreIndex], /) -> _Floats | None: ...
+
 @final
 class ScoreIndex:
     def __new__(
