@@ -283,8 +283,10 @@ impl<L: Layout> Partition<L> {
                 return Err(BadInput::Label);
             }
             for (bucket, size) in sizes.iter_mut().enumerate() {
-                let negatives = part.negatives[bucket];
-                size.0 += part.starts[bucket + 1] - part.starts[bucket] - negatives;
+                let cases = part.starts[bucket + 1] - part.starts[bucket];
+                // No more than there are, also where the scores were written meanwhile.
+                let negatives = part.negatives[bucket].min(cases);
+                size.0 += cases - negatives;
                 size.1 += negatives;
             }
             starts.push(part.starts);
