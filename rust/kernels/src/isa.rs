@@ -73,19 +73,6 @@ impl Isa {
     }
 }
 
-/// Asks for the cache line of what will be read soon. Any address will do.
-#[inline(always)]
-pub(crate) fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint to the processor, which reads nothing that a program sees, and never faults.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
 /// Compiles a function body once for each instruction set and makes `name(isa, args…)`, which runs
 /// the copy for `isa`. Generics are given twice: as declared, and as passed on.
 ///
