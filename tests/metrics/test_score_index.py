@@ -240,6 +240,10 @@ def test_weights_are_repetitions():
         (lambda i: i.bootstrap("auc", value=0.5), "value"),
         (lambda i: i.bootstrap("partial_auc"), "value"),
         (lambda i: i.bootstrap(n_resamples=-1), "n_resamples"),
+        (lambda i: i.bootstrap(random_state=-1), "random_state"),
+        (lambda i: i.bootstrap(first=-1), "first"),
+        (lambda i: i.resample_counts(-1), "resample"),
+        (lambda i: i.resample_counts(0, random_state=2**64), "random_state"),
         (lambda i: i.sensitivity_at_specificity(1.5), "specificity"),
         (lambda i: i.auc(sample_weight=[1, 2]), "sample_weight"),
     ],
@@ -248,3 +252,9 @@ def test_bad_arguments_are_refused(call, words):
     index = metrics.ScoreIndex([0, 1, 0, 1], [1, 2, 3, 4])
     with pytest.raises(ValueError, match=words):
         call(index)
+
+
+def test_more_resamples_than_memory_are_refused():
+    index = metrics.ScoreIndex([0, 1, 0, 1], [1, 2, 3, 4])
+    with pytest.raises(MemoryError, match="n_resamples"):
+        index.bootstrap(n_resamples=2**61)

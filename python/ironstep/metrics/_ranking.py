@@ -21,6 +21,8 @@ from ironstep.metrics._inputs import (
 from ironstep.metrics._scores import (
     Scores,
     check_lengths,
+    distinct,
+    kind_of,
     numeric_labels,
     score_column,
     scores,
@@ -670,7 +672,7 @@ def _multiclass_roc_auc(
     if average is None and multi_class == "ovo":
         raise NotImplementedError("average=None is not implemented for multi_class='ovo'.")
     y_score = array(y_score, "y_score")
-    classes = _columns_classes(y_true, y_score, labels)
+    classes = _columns_classes(distinct(y_true), y_score, labels)
     if labels is None and len(classes) != y_score.shape[1]:
         raise ValueError(
             "Number of classes in y_true not equal to the number of columns in 'y_score'"
@@ -697,10 +699,10 @@ def _multiclass_roc_auc(
     return _mean(values, average, support if average == "weighted" else None)
 
 
-def _columns_classes(y_true: Array, y_score: Array, labels: Any, end: str = "") -> Array:
-    """Return the classes of the columns. `end` ends the sentences in the errors."""
+def _columns_classes(present: Array, y_score: Array, labels: Any, end: str = "") -> Array:
+    """Return the classes of the columns, of which `present` are there. `end` ends the errors."""
     if labels is None:
-        return unique_labels(y_true)
+        return present
     labels = column(labels, "labels")
     classes = unique_labels(labels)
     if len(classes) != len(labels):
@@ -718,7 +720,7 @@ def _columns_classes(y_true: Array, y_score: Array, labels: Any, end: str = "") 
             f"Number of given labels, {len(classes)}, not equal to the number of columns in "
             f"'y_score', {n_columns}"
         )
-    if not set(unique_labels(y_true).tolist()) <= set(classes.tolist()):
+    if not set(present.tolist()) <= set(classes.tolist()):
         raise ValueError(f"'y_true' contains labels not in parameter 'labels'{end}")
     return classes
 
@@ -889,7 +891,8 @@ def top_k_accuracy_score(
         )
     y_true = column(y_true, "y_true")
     check_finite(y_true, "y_true")
-    kind = type_of_target(y_true, "y_true")
+    present = distinct(y_true)
+    kind = kind_of(y_true, present)
     if kind == "binary" and labels is not None and len(labels) > 2:
         kind = "multiclass"
     if kind not in ("binary", "multiclass"):
@@ -911,7 +914,7 @@ def top_k_accuracy_score(
         )
     check_lengths(y_true, values, sample_weight)
     n_columns = values.shape[1] if values.ndim == 2 else 2
-    classes = _columns_classes(y_true, values, labels, end=".")
+    classes = _columns_classes(present, values, labels, end=".")
     if labels is None and len(classes) != n_columns:
         raise ValueError(
             f"Number of classes in 'y_true' ({len(classes)}) not equal to the number of classes in "

@@ -250,7 +250,7 @@ class ScoreIndex:
     ) -> Array:
         """Return the criterion in resamples of the cases, drawn with replacement.
 
-        Draw i of resample r depends on the seed, r and i alone (Philox4x32-10): on no thread and
+        Draw i of resample r depends on the seed, r and i alone (Philox4x32-7): on no thread and
         not on the scores, so that two models of the same cases are judged on the same resamples.
 
         Parameters
@@ -283,7 +283,9 @@ class ScoreIndex:
             self._check_share(value, "value")
         if n_resamples < 0:
             raise ValueError(f"n_resamples: got {n_resamples}; at least 0 expected")
-        seed = secrets.randbits(64) if random_state is None else random_state
+        if first < 0:
+            raise ValueError(f"first: got {first}; at least 0 expected")
+        seed = secrets.randbits(64) if random_state is None else _seed(random_state)
         return self._native.bootstrap(
             metric,
             0.0 if value is None else float(value),
@@ -297,7 +299,9 @@ class ScoreIndex:
         self, resample: int, *, stratify: bool = True, random_state: int = 0
     ) -> Array:
         """How often each case is drawn in one of the resamples of `bootstrap`, in the input's order."""
-        return self._native.resample_counts(stratify, random_state, resample)
+        if resample < 0:
+            raise ValueError(f"resample: got {resample}; at least 0 expected")
+        return self._native.resample_counts(stratify, _seed(random_state), resample)
 
     def _point(self, point: tuple[float, float, float]) -> OperatingPoint:
         threshold, sensitivity, specificity = point
@@ -312,6 +316,12 @@ class ScoreIndex:
     def _weight(self, sample_weight: Any) -> Array:
         weight = check_sample_weight(column(sample_weight, "sample_weight"), len(self))
         return np.ascontiguousarray(weight, dtype=np.float64)
+
+
+def _seed(random_state: int) -> int:
+    if not 0 <= random_state < 2**64:
+        raise ValueError(f"random_state: got {random_state}; a seed from 0 to 2**64 - 1 expected")
+    return random_state
 
 
 def delong(y_true: Any, y_score: Any, *, pos_label: Any = None) -> tuple[float, float]:

@@ -6,7 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ironstep import _native
-from ironstep.metrics._inputs import Array, array, check_consistent_length, column, is_sparse
+from ironstep.metrics._inputs import (
+    Array,
+    array,
+    check_consistent_length,
+    column,
+    is_sparse,
+    type_of_target,
+    unique_labels,
+)
 
 
 class Scores(NamedTuple):
@@ -113,3 +121,21 @@ def check_lengths(*columns: Any) -> int:
             "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is required."
         )
     return n
+
+
+def distinct(labels: Array) -> Array:
+    """Return the labels of a column in order; fast for integers that lie close together."""
+    if labels.dtype.kind in "iu" and len(labels):
+        low, high = int(labels.min()), int(labels.max())
+        if high - low < max(4 * len(labels), 2**16) and abs(low) < 2**53:
+            offsets = labels if low == 0 and labels.dtype.itemsize <= 4 else labels - low
+            present = np.bincount(offsets.astype(np.intp, copy=False))
+            return (np.flatnonzero(present) + low).astype(labels.dtype)
+    return unique_labels(labels)
+
+
+def kind_of(labels: Array, classes: Array) -> str:
+    """Return the kind of target of a column whose distinct labels are known."""
+    if labels.dtype.kind in "iub":
+        return "binary" if len(classes) <= 2 else "multiclass"
+    return type_of_target(labels, "y_true")

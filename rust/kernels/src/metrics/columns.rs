@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::auc::{RankSum, rank_sum};
 use super::keys::Score;
 use super::sort::Sortable;
-use super::truth::Cases;
+use super::truth::{Cases, Truth};
 use super::{BadInput, first_bad};
 use crate::pool;
 
@@ -37,22 +37,24 @@ pub fn column_rank_sums<S: Sortable>(
             .step_by(n_columns)
             .copied()
             .collect();
-        let positive: Vec<u8> = match classes {
-            Classes::Numbers(numbers) => {
-                let is_own = |&number| u8::from(number == column as i64);
-                numbers.iter().map(is_own).collect()
-            }
-            Classes::Indicator(indicator) => {
-                let entries = indicator.iter().skip(column).step_by(n_columns);
-                entries.map(|&entry| u8::from(entry != 0)).collect()
+        let indicator: Vec<u8>;
+        let truth: &dyn Truth = match classes {
+            Classes::Numbers(labels) => &Cases {
+                labels,
+                positive: column as i64,
+                negative: None,
+            },
+            Classes::Indicator(entries) => {
+                let entries = entries.iter().skip(column).step_by(n_columns);
+                indicator = entries.map(|&entry| u8::from(entry != 0)).collect();
+                &Cases {
+                    labels: &indicator,
+                    positive: 1,
+                    negative: None,
+                }
             }
         };
-        let cases = Cases {
-            labels: &positive[..],
-            positive: 1,
-            negative: None,
-        };
-        let sum = rank_sum(1, &of_column, &cases, false);
+        let sum = rank_sum(1, &of_column, truth, false);
         if let Ok(mut place) = sums[column].lock() {
             *place = sum;
         }

@@ -26,6 +26,10 @@ const MOST_BUCKETS: u32 = 11;
 /// log2 of the cases that a bucket has on average, as long as there are fewer than the most buckets.
 const BUCKET: u32 = 12;
 
+/// So few cases are not distributed, if the range of their keys fits an item.
+// measured: up to here two passes over all cases are faster than distributing first
+const UNDIVIDED: usize = 1 << 14;
+
 /// Labels that are read at a time.
 const CHUNK: usize = 1024;
 
@@ -77,6 +81,18 @@ pub(super) trait Layout: Sync {
     const PAYLOAD: u32;
     /// Where the bits that are sorted begin: with the flag, so that positives come first among ties.
     const SORTED_FROM: u32 = Self::PAYLOAD - 1;
+
+    /// A case with its key's distance from the bucket's first.
+    #[inline(always)]
+    fn item(offset: u64, flag: u8, row: u32) -> Self::Item {
+        let flag = u32::from(flag & 1);
+        let payload = if Self::PAYLOAD == 1 {
+            flag
+        } else {
+            (flag * NEGATIVE) | row
+        };
+        Self::Item::new(offset, Self::PAYLOAD, payload)
+    }
 }
 
 macro_rules! layout {
@@ -183,8 +199,15 @@ impl<L: Layout> Partition<L> {
         }
         let (first_key, last_key) = key_range(threads, scores, infinite_allowed)?;
         let range = last_key - first_key;
-        let wanted = (n.max(1).ilog2().saturating_sub(BUCKET)).clamp(1, MOST_BUCKETS);
-        let shift = (u64::BITS - range.leading_zeros()).saturating_sub(wanted);
+        let bits = u64::BITS - range.leading_zeros();
+        let item_bits = 8 * size_of::<L::Item>() as u32;
+        let fits = bits + L::PAYLOAD <= item_bits && bits < u64::BITS;
+        let wanted = if n <= UNDIVIDED && fits {
+            0
+        } else {
+            (n.max(1).ilog2().saturating_sub(BUCKET)).clamp(1, MOST_BUCKETS)
+        };
+        let shift = bits.saturating_sub(wanted);
         let buckets = (range >> shift) as usize + 1;
 
         let mut items: Vec<L::Item> = zeroed(n);
@@ -198,8 +221,12 @@ impl<L: Layout> Partition<L> {
             // Another thread may write the scores while we read: a wrong answer, but no panic.
             let bucket = |key: u64| ((key.wrapping_sub(first_key) >> shift) as usize).min(last);
             let mut starts = vec![0_u32; buckets + 1];
-            for score in scores {
-                starts[bucket(score.key().into()) + 1] += 1;
+            if buckets == 1 {
+                starts[1] = scores.len() as u32;
+            } else {
+                for score in scores {
+                    starts[bucket(score.key().into()) + 1] += 1;
+                }
             }
             for index in 1..=buckets {
                 starts[index] += starts[index - 1];
@@ -216,19 +243,25 @@ impl<L: Layout> Partition<L> {
                 let start = start + chunk * CHUNK;
                 let flags = &mut flags[..scores.len()];
                 known &= truth.flags(start, flags);
+                if buckets == 1 {
+                    // In their order, which needs no count.
+                    let target = target.iter_mut().skip(chunk * CHUNK);
+                    for (index, (place, score)) in target.zip(scores).enumerate() {
+                        let offset = score.key().into().wrapping_sub(first_key) & mask;
+                        let row = (start + index) as u32;
+                        *place = L::item(offset, flags[index], row);
+                        negatives[0] += u32::from(flags[index]);
+                    }
+                    continue;
+                }
                 for (index, (score, &flag)) in scores.iter().zip(flags.iter()).enumerate() {
                     let key: u64 = score.key().into();
                     let bucket = bucket(key);
                     negatives[bucket] += u32::from(flag);
                     let cursor = &mut cursors[bucket];
-                    let payload = if L::PAYLOAD == 1 {
-                        u32::from(flag)
-                    } else {
-                        (u32::from(flag) * NEGATIVE) | (start + index) as u32
-                    };
                     if let Some(place) = target.get_mut(*cursor as usize) {
                         let offset = key.wrapping_sub(first_key) & mask;
-                        *place = L::Item::new(offset, L::PAYLOAD, payload);
+                        *place = L::item(offset, flag, (start + index) as u32);
                     }
                     *cursor += 1;
                 }
@@ -250,8 +283,10 @@ impl<L: Layout> Partition<L> {
                 return Err(BadInput::Label);
             }
             for (bucket, size) in sizes.iter_mut().enumerate() {
-                let negatives = part.negatives[bucket];
-                size.0 += part.starts[bucket + 1] - part.starts[bucket] - negatives;
+                let cases = part.starts[bucket + 1] - part.starts[bucket];
+                // No more than there are, also where the scores were written meanwhile.
+                let negatives = part.negatives[bucket].min(cases);
+                size.0 += cases - negatives;
                 size.1 += negatives;
             }
             starts.push(part.starts);
@@ -497,17 +532,25 @@ fn scatter<'a, I: Item + 'a>(
 
 /// Sorts each run of items that agree from bit `above` on.
 fn finish_runs<I: Item>(items: &mut [I], above: u32) {
-    let mut rest = items;
-    while let Some(first) = rest.first() {
-        let digit = first.digit(above);
+    let mut start = 0;
+    while start + 1 < items.len() {
+        let digit = items[start].digit(above);
+        if items[start + 1].digit(above) != digit {
+            start += 1;
+            continue;
+        }
+        let rest = &mut items[start..];
         let len = rest
             .iter()
             .take_while(|item| item.digit(above) == digit)
             .count();
-        let (run, after) = rest.split_at_mut(len);
-        if len > 1 {
-            run.sort_unstable();
+        if len == 2 {
+            // By far the most.
+            let (low, high) = (rest[0].min(rest[1]), rest[0].max(rest[1]));
+            (rest[0], rest[1]) = (low, high);
+        } else {
+            rest[..len].sort_unstable();
         }
-        rest = after;
+        start += len;
     }
 }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use ironstep_kernels::metrics::{self, OperatingPoint, Plan, Resampling, Statistic, WeightedCurve};
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 
 use super::run;
@@ -231,7 +231,10 @@ impl ScoreIndex {
             other => return Err(PyValueError::new_err(format!("statistic: got {other:?}"))),
         };
         let resampling = Resampling { stratified, seed };
-        let mut values = vec![0.0; n_resamples];
+        let mut values: Vec<f64> = Vec::new();
+        (values.try_reserve_exact(n_resamples))
+            .map_err(|error| PyMemoryError::new_err(format!("n_resamples: {error}")))?;
+        values.resize(n_resamples, 0.0);
         let draws = self.index.n_rows().max(1).saturating_mul(n_resamples);
         run(py, draws, |threads, go_on| {
             let plan = self.plan();
