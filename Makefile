@@ -64,6 +64,15 @@ test-sklearn: build ## scikit-learn's own tests of its metrics, with ours in the
 	PYTHONPATH=tests $(PY) -m pytest -c /dev/null -p metrics.sklearn_suite -p no:cacheprovider \
 		-p no:randomly --disable-warnings -q $(ARGS)
 
+.PHONY: test-r
+test-r: build ## AUC and DeLong beside R's pROC, which it installs (Debian, as root)
+	apt-get install --yes --no-install-recommends r-base-core r-cran-proc
+	$(PY) -m pytest tests/metrics/test_proc.py $(ARGS)
+
+.PHONY: coverage-study
+coverage-study: build ## how often the intervals hold the truth; writes docs/coverage.md; some minutes
+	$(PY) benches/coverage_study.py $(ARGS)
+
 .PHONY: test-integrations
 test-integrations: ## ours inside Lightning, Transformers, accelerate and timm
 	@$(LOCKED) $(STAMPS)/integrations
@@ -96,8 +105,9 @@ format: build ## rewrite the sources as lint wants them
 	$(PY) -m ruff format
 
 .PHONY: bench
-bench: build ## measure the optimizers against torch; wants a quiet machine
+bench: build ## measure against torch and scikit-learn; wants a quiet machine
 	$(PY) -m ironstep bench optim $(ARGS)
+	$(PY) -m ironstep bench metrics $(ARGS)
 
 ##@ Ship
 # Linux wheels are linked by zig against an old glibc, or musl, whatever this machine has.

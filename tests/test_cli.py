@@ -69,10 +69,13 @@ def test_config_works_without_torch(monkeypatch, capsys):
         (["config"], "typer", "typer", "demo"),
         (["config"], "rich", "rich", "demo"),
         (["bench", "optim"], "torch", "torch", "bench"),
+        (["bench", "metrics"], "sklearn", "scikit-learn", "bench"),
+        (["bench", "metrics"], "scipy", "scipy", "bench"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
 def test_one_line_says_what_to_install(monkeypatch, capsys, arguments, module, named, extra):
+    pytest.importorskip("sklearn.metrics")  # scipy trips over an absent torch as it is imported
     monkeypatch.setitem(sys.modules, module, None)
     assert ironstep(monkeypatch, *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -33,7 +33,7 @@ def _app() -> "typer.Typer":
 
     app = typer.Typer(
         name="ironstep",
-        help="torch's optimizers with a native CPU step: see it work, measure it.",
+        help="Optimizers with a native CPU step and metrics with intervals: see, measure.",
         add_completion=False,
         pretty_exceptions_enable=False,  # a plain traceback is what people paste into a report
         no_args_is_help=True,
