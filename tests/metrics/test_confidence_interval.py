@@ -8,6 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ironstep import metrics
 from ironstep.metrics import BinaryCounts, ScoreIndex, confidence_interval
 from ironstep.metrics._confidence_interval import interval_of_counts
 from ironstep.metrics._criteria import CRITERIA, OnScale, Proportion
@@ -381,6 +382,15 @@ def test_any_function_of_labels_and_answers():
     assert "groups" in of_groups.method
     with pytest.raises(ValueError, match="influence"):
         confidence_interval(correlation, y_true, score, method="bca")
+
+
+def test_a_function_of_ours_is_its_name():
+    y_true, score = cases(60)
+    for function, name, y in (
+        (metrics.roc_auc_score, "auc", score),
+        (metrics.f1_score, "f1", (score > 0.5).astype(int)),
+    ):
+        assert confidence_interval(function, y_true, y) == confidence_interval(name, y_true, y)
 
 
 def test_undefined_resamples_are_counted_and_left_out():

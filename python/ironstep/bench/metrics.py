@@ -15,7 +15,6 @@ import numpy as np
 import sklearn
 import sklearn.metrics
 from rich.console import Console
-from rich.progress import Progress, TaskID
 
 import ironstep
 from ironstep import metrics
@@ -27,7 +26,8 @@ from ironstep.bench.protocol import (
     measure,
     quartiles_of_ratio,
 )
-from ironstep.bench.report import LIMIT, OURS, Report, Row, Target, summary_line
+from ironstep.bench.report import LIMIT, OURS, Report, Row, Target
+from ironstep.bench.run import OnRound, run_jobs
 
 SKLEARN = "scikit-learn"
 ABSENT = {"torchmetrics, torcheval": "measured where they are installed, in the AUC of 1e6 and 1e7"}
@@ -262,37 +262,15 @@ def run(
         return 2
     report = Report("Metrics: ironstep and scikit-learn", PROTOCOL, ABSENT, quick, "the others")
     report.machine["scikit_learn"] = sklearn.__version__
-    jobs = [(name, count) for name in chosen for count in threads or (2,)]
-    interrupted = False
+    jobs = [(name, name, count) for name in chosen for count in threads or (2,)]
+
+    def measure_one(name: str, count: int, on_round: OnRound) -> Row:
+        return measure_case(name, count, rounds, quick=quick, on_round=on_round)
+
     try:
-        with Progress(console=console) as progress:
-            task = progress.add_task("", total=len(jobs))
-            for name, count in jobs:
-                label = f"{name}, threads: {count}"
-                progress.update(task, description=label)
-                row = measure_case(
-                    name, count, rounds, quick=quick, on_round=partial(_show, progress, task, label)
-                )
-                report.rows.append(row)
-                progress.console.print(summary_line(row), highlight=False)
-                progress.advance(task)
-                if out is not None:
-                    report.write(Path(out), "metrics")
-    except KeyboardInterrupt:
-        interrupted = True
+        return run_jobs(report, jobs, measure_one, console, out, "metrics")
     finally:
         _set_threads(None)
-    report.show(console)
-    if out is not None:
-        console.print(f"Written: {Path(out) / 'metrics.md'}, {Path(out) / 'metrics.json'}")
-    if interrupted:
-        console.print(f"Stopped after {len(report.rows)} of {len(jobs)}.", style="yellow")
-        return 130
-    return int(any(row.failure is not None for row in report.rows))
-
-
-def _show(progress: Progress, task: TaskID, label: str, number: int) -> None:
-    progress.update(task, description=f"{label}, round {number}")
 
 
 def _set_threads(count: int | None) -> None:
@@ -310,7 +288,7 @@ def measure_case(
     rounds: int = ROUNDS,
     *,
     quick: bool = False,
-    on_round: Callable[[int], object] = lambda _: None,
+    on_round: OnRound = lambda _: None,
 ) -> Row:
     """Check and time all contestants of one case."""
     gc.collect()

@@ -381,6 +381,9 @@ def statistic(
     groups: Codes | None,
 ) -> Statistic:
     """Find what a name or function stands for, on these cases."""
+    name = getattr(metric, "__name__", None)
+    if name in NAMES and getattr(metric, "__module__", "").startswith("ironstep.metrics."):
+        metric = str(name)  # one of ours, of which more is known than what it returns
     if callable(metric):
         labels, answers = np.asarray(y_true), np.asarray(y)
         return OfFunction(lambda a, b: metric(a, b, **params), labels, answers, groups)

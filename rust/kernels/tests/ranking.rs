@@ -413,7 +413,7 @@ fn weights_of_one_change_nothing_and_zero_weights_leave_no_threshold() {
     let scores: Vec<f64> = (0..n).map(|i| f64::from(hash(i + n) % 300)).collect();
     let index = ScoreIndex::new(1, &scores, &cases(&labels), false).unwrap();
     let curve = index.weighted(&vec![1.0; n]);
-    assert_eq!(curve.thresholds, index.curve().thresholds);
+    assert_eq!(index.curve().thresholds, curve.thresholds);
     assert_eq!(
         curve.tps,
         index

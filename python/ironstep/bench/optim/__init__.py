@@ -3,13 +3,11 @@
 import contextlib
 import fnmatch
 import gc
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import Progress, TaskID
 
 import ironstep
 from ironstep.bench.optim.cases import CASES, EAGER, Case
@@ -31,7 +29,8 @@ from ironstep.bench.protocol import (
     measure,
     quartiles_of_ratio,
 )
-from ironstep.bench.report import OURS, Report, Row, summary_line
+from ironstep.bench.report import OURS, Report, Row
+from ironstep.bench.run import OnRound, run_jobs
 
 ABSENT = {
     "torch.compile of many tensors": "takes minutes; measured where a case has at most 10 tensors",
@@ -86,7 +85,7 @@ def run(
         console.print(f"no case {error}; there are: {', '.join(CASES)}", style="red")
         return 2
     jobs = [
-        (case, count)
+        (case.name, case, count)
         for case in chosen
         for count in counts
         # What another process or a cold start costs is asked for the default only.
@@ -96,37 +95,16 @@ def run(
     report = Report("Optimizers: ironstep and torch", PROTOCOL, absent, quick)
     if report.machine.get("load_before", 0) > 0.5:
         console.print("This machine is not quiet: others are computing on it.", style="yellow")
-    interrupted = False
     before = torch.get_num_threads()
+
+    def measure_one(case: Case, count: int, on_round: OnRound) -> Row:
+        return measure_case(case, count, rounds, quick=quick, on_round=on_round)
+
     try:
-        with Progress(console=console) as progress:
-            task = progress.add_task("", total=len(jobs))
-            for case, count in jobs:
-                label = f"{case.name}, threads: {count}"
-                progress.update(task, description=label)
-                show = partial(_show_round, progress, task, label)
-                row = measure_case(case, count, rounds, quick=quick, on_round=show)
-                report.rows.append(row)
-                progress.console.print(summary_line(row), highlight=False)
-                progress.advance(task)
-                if out is not None:
-                    report.write(Path(out), "optim")
-    except KeyboardInterrupt:
-        interrupted = True
+        return run_jobs(report, jobs, measure_one, console, out, "optim")
     finally:
         torch.set_num_threads(before)
         ironstep.set_num_threads(None)
-    report.show(console)
-    if out is not None:
-        console.print(f"Written: {Path(out) / 'optim.md'}, {Path(out) / 'optim.json'}")
-    if interrupted:
-        console.print(f"Stopped after {len(report.rows)} of {len(jobs)}.", style="yellow")
-        return 130
-    return int(any(row.failure is not None for row in report.rows))
-
-
-def _show_round(progress: Progress, task: TaskID, label: str, number: int) -> None:
-    progress.update(task, description=f"{label}, round {number}")
 
 
 def measure_case(
@@ -135,7 +113,7 @@ def measure_case(
     rounds: int = ROUNDS,
     *,
     quick: bool = False,
-    on_round: Callable[[int], object] = lambda _: None,
+    on_round: OnRound = lambda _: None,
 ) -> Row:
     """Check and time all contestants of one case."""
     gc.collect()  # the optimizers of the case before lie in cycles, and some hold gigabytes

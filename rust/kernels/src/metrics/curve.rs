@@ -8,18 +8,18 @@ use super::auc::RankSum;
 use super::points::{Compensated, Placements, Points};
 use super::sort::{Bucket, Layout, Partition, Sortable};
 use super::truth::Truth;
-use crate::memory::zeroed;
+use crate::memory::{Buffer, buffer, zeroed};
 use crate::pool;
 
 /// Distinct scores, descending, with the counts at or above them.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Curve {
     /// The distinct scores.
-    pub thresholds: Vec<f64>,
+    pub thresholds: Buffer<f64>,
     /// Positive cases at or above each.
-    pub tps: Vec<u32>,
+    pub tps: Buffer<u32>,
     /// Negative cases at or above each.
-    pub fps: Vec<u32>,
+    pub fps: Buffer<u32>,
 }
 
 /// The same with sums of weights.
@@ -56,9 +56,9 @@ pub(super) fn build<L: Layout>(
 ) -> Curve {
     let n = partition.sizes().sum();
     let mut curve = Curve {
-        thresholds: zeroed(n),
-        tps: zeroed(n),
-        fps: zeroed(n),
+        thresholds: buffer(n),
+        tps: buffer(n),
+        fps: buffer(n),
     };
     // Each bucket has room for as many groups as it has cases; the gaps are closed at the end.
     let (mut thresholds, mut tps, mut fps) = (

@@ -7,7 +7,7 @@ use super::curve::{self, Curve, WeightedCurve, split_off};
 use super::points::Compensated;
 use super::sort::{Item, NEGATIVE, Partition, Sortable};
 use super::truth::Truth;
-use crate::memory::zeroed;
+use crate::memory::{Buffer, buffer, zeroed};
 use crate::pool;
 
 /// The first case of its score.
@@ -17,11 +17,11 @@ pub(super) const NEW: u32 = 1 << 30;
 pub(super) const ROW: u32 = NEW - 1;
 
 /// Cases in descending order of their scores.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ScoreIndex {
     /// Rows with two flags: `NEGATIVE`, and `NEW` where a group of ties begins; positive cases come
     /// first in it.
-    pub(super) walk: Vec<u32>,
+    pub(super) walk: Buffer<u32>,
     curve: Curve,
 }
 
@@ -63,7 +63,7 @@ impl ScoreIndex {
             return Err(BadInput::TooManyRows(scores.len()));
         }
         let partition = Partition::<S::Row>::new(threads, scores, truth, infinite_allowed)?;
-        let mut walk: Vec<u32> = zeroed(scores.len());
+        let mut walk: Buffer<u32> = buffer(scores.len());
         let mut rest = &mut walk[..];
         let places: Vec<_> = (partition.sizes())
             .map(|size| Mutex::new(split_off(&mut rest, size)))
@@ -181,10 +181,10 @@ impl ScoreIndex {
     }
 
     /// Twice each row's placement as a count: of its row, and whether it is negative.
-    fn placement_counts(&self) -> (Vec<u32>, Vec<bool>) {
+    fn placement_counts(&self) -> (Buffer<u32>, Vec<bool>) {
         let points = self.curve.points();
         let (_, negatives) = points.totals();
-        let mut counts: Vec<u32> = zeroed(self.walk.len());
+        let mut counts: Buffer<u32> = buffer(self.walk.len());
         let mut is_negative = vec![false; self.walk.len()];
         let mut values = (0, 0);
         let mut groups = points.tps.iter().zip(points.fps);
@@ -208,14 +208,14 @@ impl ScoreIndex {
     /// until the last division. `None` if the cases differ.
     pub fn delong_covariance(threads: usize, indices: &[&ScoreIndex]) -> Option<Vec<f64>> {
         let k = indices.len();
-        let counts: Vec<Mutex<(Vec<u32>, Vec<bool>)>> =
+        let counts: Vec<Mutex<(Buffer<u32>, Vec<bool>)>> =
             indices.iter().map(|_| Mutex::default()).collect();
         pool::run(threads, k, &|index| {
             if let Ok(mut place) = counts[index].lock() {
                 *place = indices[index].placement_counts();
             }
         });
-        let counts: Vec<(Vec<u32>, Vec<bool>)> = counts
+        let counts: Vec<(Buffer<u32>, Vec<bool>)> = counts
             .into_iter()
             .map(|place| place.into_inner().unwrap_or_default())
             .collect();

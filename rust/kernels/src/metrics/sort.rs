@@ -13,7 +13,7 @@ use super::points::Points;
 use super::truth::Truth;
 use super::{BadInput, first_bad};
 use crate::isa::Isa;
-use crate::memory::zeroed;
+use crate::memory::{Buffer, Plain, buffer};
 use crate::pool;
 
 /// Cases that are distributed by one thread at a time.
@@ -40,7 +40,7 @@ const FEW: usize = 64;
 pub(super) const NEGATIVE: u32 = 1 << 31;
 
 /// An unsigned integer that is sorted: what is left of the key, above what the case carries.
-pub(super) trait Item: Copy + Ord + Default + Send + Sync {
+pub(super) trait Item: Plain + Ord + Default + Send + Sync {
     fn new(offset: u64, payload_bits: u32, payload: u32) -> Self;
     fn offset(self, payload_bits: u32) -> u64;
     /// The lowest bits.
@@ -129,7 +129,7 @@ impl Sortable for f64 {
 /// Cases distributed over buckets, the highest scores in the first.
 pub(super) struct Partition<L: Layout> {
     /// The cases of each part, bucket after bucket.
-    items: Vec<L::Item>,
+    items: Buffer<L::Item>,
     /// Where each bucket begins in each part; one more for the end.
     starts: Vec<Vec<u32>>,
     /// The positive and the negative cases before each bucket, and of all at the end.
@@ -210,7 +210,7 @@ impl<L: Layout> Partition<L> {
         let shift = bits.saturating_sub(wanted);
         let buckets = (range >> shift) as usize + 1;
 
-        let mut items: Vec<L::Item> = zeroed(n);
+        let mut items: Buffer<L::Item> = buffer(n);
         let n_parts = n.div_ceil(PART);
         let results: Vec<Mutex<PartCounts>> = (0..n_parts).map(|_| Mutex::default()).collect();
         let targets: Vec<Mutex<&mut [L::Item]>> = items.chunks_mut(PART).map(Mutex::new).collect();
