@@ -88,6 +88,22 @@ def test_groups_of_one_case_are_cases_but_for_students_quantile():
     np.testing.assert_allclose(grouped.covariance, plain.covariance, rtol=1e-12)
 
 
+def test_few_groups_have_no_interval_and_no_p_value():
+    y_true, a, b = cases()
+    with pytest.warns(UserWarning, match="3 groups are too few"):
+        pair = compare("auc", y_true, a, b, groups=np.arange(120) % 3)
+    assert math.isnan(pair.low)
+    assert math.isnan(pair.p_value)
+    with (
+        pytest.warns(UserWarning, match="too few"),
+        pytest.raises(ValueError, match="groups: 3 groups"),
+    ):
+        delong_test(y_true, [a, b], groups=np.arange(120) % 3)
+    with pytest.warns(UserWarning, match="10 groups are few"):
+        pair = compare("auc", y_true, a, b, groups=np.arange(120) % 10)
+    assert "few" in pair.notes[0]
+
+
 @given(few, few)
 def test_mcnemar_is_the_binomial_test(only_a, only_b):
     n = only_a + only_b

@@ -353,6 +353,46 @@ def test_net_benefit_is_vickers_formula():
     assert estimate.value == pytest.approx(counts.tp / 100 - counts.fp / 100 * 0.3 / 0.7)
 
 
+CURVES = [
+    ("average_precision", {}),
+    ("partial_auc", {"max_fpr": 0.37}),
+    ("sensitivity_at_specificity", {"specificity": 0.8}),
+    ("specificity_at_sensitivity", {"sensitivity": 0.7}),
+    ("youden", {}),
+]
+
+
+@pytest.mark.parametrize(("metric", "params"), CURVES)
+@pytest.mark.parametrize("ties", [False, True])
+def test_cases_that_count_several_times_are_copies(metric, params, ties):
+    """What resampling of groups computes is what the metric gives of the cases drawn."""
+    y_true, score = cases(60, ties=ties)
+    chosen = statistic(metric, y_true, score, params, 1, None)
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        counts = np.bincount(random.integers(60, size=60), minlength=60)
+        rows = np.repeat(np.arange(60), counts)
+        drawn = statistic(metric, y_true[rows], score[rows], params, 1, None)
+        assert chosen._value_of(counts) == pytest.approx(drawn.value, rel=1e-12)
+
+
+@pytest.mark.parametrize(("metric", "params"), CURVES)
+def test_groups_are_resampled_for_every_criterion(metric, params):
+    y_true, score = cases(120)
+    estimate = confidence_interval(
+        metric,
+        y_true,
+        score,
+        metric_params=params,
+        groups=np.arange(120) // 3,
+        method="percentile",
+        n_resamples=200,
+        random_state=0,
+    )
+    assert estimate.low < estimate.value < estimate.high
+    assert estimate.method.endswith("groups")
+
+
 # Resampling
 
 
@@ -438,10 +478,12 @@ def test_the_seed_that_was_drawn_draws_the_same_again():
         (dict(n_resamples=0), "n_resamples: got 0"),
         (dict(random_state=-1), "random_state: got -1"),
         (dict(groups=[1, 2]), "inconsistent numbers of samples"),
-        (dict(groups=[1.0, 2.0, math.nan, 3.0]), "groups: NaN at index 2"),
+        (dict(groups=[1.0, 2.0, math.nan, 3.0]), "groups: got nan at index 2"),
         (dict(metric_params={"k": 1}), "metric_params: got"),
         (dict(y_true=[0, 0, 0, 0], y_pred=[0, 0, 0, 0]), "undefined"),
-        (dict(pos_label=7), "undefined"),
+        (dict(pos_label=7), r"pos_label: got 7; one of the labels, \[0, 1\]"),
+        (dict(y_pred=[0, 1, 2, 0]), "got multiclass labels"),
+        (dict(groups=["a", None, "b", "a"]), "groups: got None at index 1"),
     ],
 )
 def test_wrong_arguments_are_named(change, match):
@@ -449,6 +491,30 @@ def test_wrong_arguments_are_named(change, match):
     metric, y_true, y_pred = (given_.pop(key) for key in ("metric", "y_true", "y_pred"))
     with pytest.raises(ValueError, match=match):
         confidence_interval(metric, y_true, y_pred, **given_)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (dict(confidence_level="95"), "confidence_level: got '95'; a number"),
+        (dict(n_resamples=99.5), "n_resamples: got 99.5; a whole number"),
+        (dict(random_state="seed"), "random_state: got 'seed'; a whole number or None"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_named(options, match):
+    with pytest.raises(TypeError, match=match):
+        confidence_interval("sensitivity", [0, 1], [0, 1], **options)
+    with pytest.raises(ValueError, match="counts: got arrays"):
+        BinaryCounts(tp=[1, 2], fp=[1, 2], fn=[1, 2], tn=[1, 2]).interval("mcc")
+
+
+def test_a_function_of_ours_of_several_classes_is_resampled():
+    y_true, y_pred = np.arange(60) % 3, np.arange(60) // 2 % 3
+    kappa = confidence_interval(
+        metrics.cohen_kappa_score, y_true, y_pred, n_resamples=50, random_state=0
+    )
+    assert kappa.value == metrics.cohen_kappa_score(y_true, y_pred)
+    assert "percentile" in kappa.method
 
 
 def test_a_parameter_that_the_metric_needs():

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ironstep import _native
-from ironstep.metrics._confidence_interval import _check, _codes
+from ironstep.metrics._arguments import check_options, group_codes
 from ironstep.metrics._distributions import normal_quantile, t_quantile
 from ironstep.metrics._estimate import Estimate
 from ironstep.metrics._inputs import check_consistent_length, column
 from ironstep.metrics._limits import Codes
-from ironstep.metrics._statistics import OfMean, Progress, _positive, per_unit
+from ironstep.metrics._statistics import OfMean, Progress, per_unit, positives
 
 Floats = NDArray[np.float64]
 
@@ -115,12 +115,12 @@ def calibration(
     >>> found.slope.low < 1 < found.slope.high
     True
     """
-    _check(confidence_level, "auto", n_resamples, random_state)
+    check_options(confidence_level, "auto", n_resamples, random_state)
     if n_bins < 1:
         raise ValueError(f"n_bins: got {n_bins!r}; at least 1 expected")
     n = check_consistent_length(y_true, y_proba, groups)
-    codes = None if groups is None else _codes(groups)
-    truth = _positive(y_true, pos_label)
+    codes = group_codes(groups)
+    truth = positives(y_true, pos_label)
     share = np.asarray(column(y_proba, "y_proba"), dtype=np.float64)
     if (wrong := ~((share >= 0) & (share <= 1))).any():
         at = int(wrong.argmax())

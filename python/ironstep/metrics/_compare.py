@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ironstep.metrics import _distributions as dist
 from ironstep.metrics import _proportion, _resampling
-from ironstep.metrics._confidence_interval import _check, _codes, confidence_interval
+from ironstep.metrics._arguments import check_options, group_codes, note_on_groups
+from ironstep.metrics._confidence_interval import confidence_interval
 from ironstep.metrics._criteria import Proportion
 from ironstep.metrics._inputs import check_consistent_length, column
 from ironstep.metrics._limits import Codes
@@ -122,7 +123,7 @@ random_state, progress
     >>> print(compare("auc", y_true, good, poor))
     0.188 [-0.144, 0.519], p = 0.268 (DeLong)
     """
-    _check(confidence_level, stratify, n_resamples, random_state)
+    check_options(confidence_level, stratify, n_resamples, random_state)
     if alternative not in ("two-sided", "greater", "less", "noninferior"):
         raise ValueError(
             f"alternative: got {alternative!r}; two-sided, greater, less or noninferior expected"
@@ -134,7 +135,7 @@ random_state, progress
             f"margin: got {margin!r}; a number > 0 for alternative='noninferior', else None"
         )
     check_consistent_length(y_true, a, b, groups)
-    codes = None if groups is None else _codes(groups)
+    codes = group_codes(groups)
     params = dict(metric_params or {})
     pair = tuple(statistic(metric, y_true, y, params, pos_label, codes) for y in (a, b))
     if any(math.isnan(each.value) for each in pair):
@@ -145,7 +146,7 @@ random_state, progress
     elif method not in allowed:
         raise ValueError(f"method: got {method!r}; auto, {', '.join(allowed)} expected")
 
-    common = dict(
+    common: dict[str, Any] = dict(
         a=pair[0].value,
         b=pair[1].value,
         difference=pair[0].value - pair[1].value,
@@ -155,7 +156,11 @@ random_state, progress
         n=pair[0].n,
         n_groups=None if codes is None else int(codes.max()) + 1,
     )
-    if method == "percentile":
+    notes, enough = note_on_groups(codes)
+    if not enough:
+        nothing = dict(low=math.nan, high=math.nan, p_value=math.nan, method="none", test="none")
+        found: dict[str, Any] = nothing | dict(standard_error=None)
+    elif method == "percentile":
         found = _by_resampling(
             pair,
             codes,
@@ -171,7 +176,7 @@ random_state, progress
         found = _paired_proportions(pair, method, alternative, margin, confidence_level)
     else:
         found = _by_influences(pair, codes, alternative, margin, confidence_level)
-    return Comparison(**(common | found))
+    return Comparison(**(common | found | dict(notes=(*notes, *found.get("notes", ())))))
 
 
 def _methods(chosen: Statistic, codes: Codes | None, alternative: str) -> tuple[str, ...]:
@@ -463,8 +468,11 @@ def delong_test(
     if len(scores) < 2:
         raise ValueError(f"scores: got {len(scores)} models; two at least expected")
     indices = [ScoreIndex(y_true, score, pos_label=pos_label) for score in scores]
-    codes = None if groups is None else _codes(groups)
+    codes = group_codes(groups)
     aucs = np.array([index.auc() for index in indices])
+    few, enough = note_on_groups(codes)
+    if not enough:
+        raise ValueError(f"groups: {few[0]}")
     covariance = _auc_covariance(indices, codes)
     contrasts = np.eye(len(scores))[:-1] - np.eye(len(scores))[1:]
     differences = contrasts @ aucs
@@ -472,9 +480,9 @@ def delong_test(
     values, vectors = np.linalg.eigh(spread)
     kept = values > 1e-12 * max(1e-12, float(np.abs(covariance).max()))
     rank = int(kept.sum())
-    notes: tuple[str, ...] = ()
+    notes = few
     if rank < len(differences):
-        notes = ("some models order all cases alike: their difference has no variance",)
+        notes += ("some models order all cases alike: their difference has no variance",)
     along = vectors[:, kept].T @ differences
     chi2 = float((along**2 / values[kept]).sum())
     p = dist.chi2_above(chi2, rank) if rank else 1.0

@@ -2,16 +2,16 @@
 
 import math
 import secrets
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ironstep.metrics import _resampling
+from ironstep.metrics._arguments import check_options, group_codes, note_on_groups
 from ironstep.metrics._counts import BinaryCounts
 from ironstep.metrics._estimate import Estimate
-from ironstep.metrics._inputs import check_consistent_length, column
+from ironstep.metrics._inputs import check_consistent_length
 from ironstep.metrics._limits import Codes
 from ironstep.metrics._statistics import (
     Progress,
@@ -21,8 +21,6 @@ from ironstep.metrics._statistics import (
     statistic,
 )
 
-FEWEST_CLUSTERS = 5
-FEW_CLUSTERS = 20
 _RESAMPLING = ("percentile", "bca")
 
 
@@ -96,9 +94,9 @@ def confidence_interval(
     >>> print(confidence_interval("sensitivity", y_true, y_pred))
     0.900 [0.596, 0.982] (95%, wilson)
     """
-    _check(confidence_level, stratify, n_resamples, random_state)
+    check_options(confidence_level, stratify, n_resamples, random_state)
     check_consistent_length(y_true, y_score_or_pred, groups)
-    codes = None if groups is None else _codes(groups)
+    codes = group_codes(groups)
     params = {} if metric_params is None else dict(metric_params)
     chosen = statistic(metric, y_true, y_score_or_pred, params, pos_label, codes)
     return _estimate(
@@ -115,35 +113,11 @@ def interval_of_counts(
     random_state: int | None = None,
 ) -> Estimate:
     """Value of a criterion over known counts and its interval, as `confidence_interval`."""
-    _check(confidence_level, "auto", n_resamples, random_state)
+    check_options(confidence_level, "auto", n_resamples, random_state)
     chosen = counts_statistic(criterion, counts)
     return _estimate(
         chosen, None, method, confidence_level, "auto", n_resamples, random_state, None
     )
-
-
-def _check(
-    confidence_level: float, stratify: bool | str, n_resamples: int, random_state: int | None
-) -> None:
-    if not 0 < confidence_level < 1:
-        raise ValueError(
-            f"confidence_level: got {confidence_level!r}; a number between 0 and 1 expected"
-        )
-    if stratify not in (True, False, "auto"):
-        raise ValueError(f"stratify: got {stratify!r}; True, False or 'auto' expected")
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples: got {n_resamples!r}; at least 1 expected")
-    if random_state is not None and random_state < 0:
-        raise ValueError(f"random_state: got {random_state!r}; None or at least 0 expected")
-
-
-def _codes(groups: Any) -> Codes:
-    """Numbers of the groups, in order of their names."""
-    values = column(groups, "groups")
-    if values.dtype.kind == "f" and np.isnan(values).any():
-        index = int(np.isnan(values).argmax())
-        raise ValueError(f"groups: NaN at index {index}; a group expected for every case")
-    return np.unique(values, return_inverse=True)[1].astype(np.intp).reshape(-1)
 
 
 def _estimate(
@@ -164,16 +138,10 @@ def _estimate(
     method = allowed[0] if method == "auto" else method
     n_groups = None if codes is None else int(codes.max()) + 1
     common = dict(value=chosen.value, confidence_level=level, n=chosen.n, n_groups=n_groups)
-    notes: tuple[str, ...] = ()
-    if n_groups is not None and n_groups < FEW_CLUSTERS:
-        text = f"{n_groups} groups"
-        if n_groups < FEWEST_CLUSTERS:
-            notes = (f"{text} are too few for an interval: at least {FEWEST_CLUSTERS}",)
-            warnings.warn(notes[0], stacklevel=3)
-            nothing = dict(low=math.nan, high=math.nan, method="none")
-            return Estimate(**common, **nothing, notes=notes)  # type: ignore[arg-type]
-        notes = (f"{text} are few: the interval may cover less than it says",)
-        warnings.warn(notes[0], stacklevel=3)
+    notes, enough = note_on_groups(codes)
+    if not enough:
+        nothing = dict(low=math.nan, high=math.nan, method="none")
+        return Estimate(**common, **nothing, notes=notes)  # type: ignore[arg-type]
     if method in chosen.formulas:
         limits = chosen.limits(method, level)
         return Estimate(

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ironstep.metrics._confidence_interval import _check, _codes
+from ironstep.metrics._arguments import check_options, group_codes
 from ironstep.metrics._inputs import check_consistent_length, column
-from ironstep.metrics._statistics import _of_loss, _positive
+from ironstep.metrics._statistics import of_loss, positives
 
 Floats = NDArray[np.float64]
 
@@ -65,15 +65,15 @@ def decision_curve(
     >>> decision_curve([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], [0.2, 0.5]).net_benefit
     array([0.4375, 0.25  ])
     """
-    _check(confidence_level, "auto", 1, None)
+    check_options(confidence_level)
     check_consistent_length(y_true, y_proba, groups)
-    codes = None if groups is None else _codes(groups)
+    codes = group_codes(groups)
     at = np.linspace(0.01, 0.99, 99) if thresholds is None else np.asarray(thresholds, np.float64)
-    truth = _positive(y_true, pos_label)
+    truth = positives(y_true, pos_label)
     share = column(y_proba, "y_proba")
     found = []
     for threshold in at:
-        statistic = _of_loss("net_benefit", truth, share, {"threshold": threshold}, codes)
+        statistic = of_loss("net_benefit", truth, share, {"threshold": threshold}, codes)
         limits = statistic.limits("t", confidence_level)
         found.append((statistic.value, limits.low, limits.high))
     value, low, high = np.array(found).reshape(-1, 3).T

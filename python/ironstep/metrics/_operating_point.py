@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ironstep.metrics import _resampling
-from ironstep.metrics._confidence_interval import _check
+from ironstep.metrics._arguments import check_options
 from ironstep.metrics._score_index import OperatingPoint, ScoreIndex
-from ironstep.metrics._statistics import Progress
+from ironstep.metrics._statistics import Progress, curve_of_counts
 
 Rule = Literal["youden", "sensitivity", "specificity", "cost"]
 Counts = NDArray[np.int64]
@@ -136,24 +136,21 @@ def choose_and_judge(
     >>> point.youden_j.corrected < point.youden_j.apparent
     True
     """
-    _check(confidence_level, "auto", n_resamples, random_state)
+    check_options(confidence_level, "auto", n_resamples, random_state)
     index = ScoreIndex(y_true, y_score, pos_label=pos_label)
     choose = _rule(rule, value, prevalence)
     seed = secrets.randbits(63) if random_state is None else int(random_state)
     tps, fps = index.tps, index.fps
     apparent = _rates(tps, fps, choose(tps, fps))
 
-    # Where each class's cases begin and end among the sorted, threshold by threshold.
-    order = index.order
-    lengths = np.diff(np.stack((tps, fps), axis=1), axis=0, prepend=0).reshape(-1)
-    starts = np.concatenate(([0], np.cumsum(lengths)))
     inside, outside = np.empty((n_resamples, 2)), np.empty((n_resamples, 2))
     for resample in range(n_resamples):
-        drawn = index.resample_counts(resample, random_state=seed)[order].astype(np.int64)
-        new_tps, new_fps = _totals(drawn, starts)
+        drawn = index.resample_counts(resample, random_state=seed).astype(np.int64)
+        new_tps, new_fps = curve_of_counts(index, drawn)
         at = choose(new_tps, new_fps)
         inside[resample] = _rates(new_tps, new_fps, at)
-        outside[resample] = _rates(*_totals((drawn == 0).astype(np.int64), starts), at)
+        left_out = (drawn == 0).astype(np.int64)
+        outside[resample] = _rates(*curve_of_counts(index, left_out), at)
         if progress is not None:
             progress(resample + 1, n_resamples)
 
@@ -174,13 +171,6 @@ def choose_and_judge(
         n_resamples=n_resamples,
         seed=seed,
     )
-
-
-def _totals(counts: Counts, starts: Counts) -> tuple[Counts, Counts]:
-    """True and false positives at each threshold, of cases that count so often each."""
-    sums = np.concatenate(([0], np.cumsum(counts)))[starts]
-    tps, fps = np.cumsum(np.diff(sums).reshape(-1, 2), axis=0).T
-    return tps, fps
 
 
 def _rates(tps: Counts, fps: Counts, at: int) -> tuple[float, float]:

@@ -20,8 +20,9 @@ from ironstep.metrics._criteria import (
     at_prevalence,
 )
 from ironstep.metrics._distributions import normal_quantile, t_quantile
-from ironstep.metrics._inputs import column
+from ironstep.metrics._inputs import column, type_of_target
 from ironstep.metrics._limits import Codes, Flags, Limits, Table
+from ironstep.metrics._pairs import LabelPairs, compare
 from ironstep.metrics._ranking import _cases
 from ironstep.metrics._resampling import Floats
 from ironstep.metrics._score_index import ScoreIndex
@@ -165,6 +166,15 @@ class OfScores(Statistic):
             return index.sensitivity_at_specificity(at).sensitivity
         return index.specificity_at_sensitivity(at).specificity
 
+    def _value_of(self, counts: NDArray[np.int64]) -> float:
+        """Value where each case counts so often."""
+        if self.name == "auc":
+            return self.index.auc_of_counts(counts)
+        tps, fps = curve_of_counts(self.index, counts)
+        if not tps[-1] or not fps[-1]:
+            return math.nan
+        return _of_curve(self.name, tps, fps, self.at)
+
     def limits(self, method: str, level: float) -> Limits:
         index, value = self.index, self.value
         variance = self._variance()
@@ -219,11 +229,39 @@ class OfScores(Statistic):
                 if progress is not None:
                     progress(start + size, n)
             return np.concatenate(parts)
-        if self.name != "auc":
-            raise NotImplementedError
         draws = _resampling.drawn(int(self.groups.max()) + 1, n, seed)
-        values = (self.index.auc_of_counts(counts[self.groups]) for counts in draws)
+        values = (self._value_of(counts[self.groups]) for counts in draws)
         return _resampling.with_progress(values, n, progress)
+
+
+def curve_of_counts(
+    index: ScoreIndex, counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """True and false positives at each threshold, where each case counts so often."""
+    starts = np.concatenate(([0], np.cumsum(_alternating(index))))
+    sums = np.concatenate(([0], np.cumsum(counts[index.order])))[starts]
+    tps, fps = np.cumsum(np.diff(sums).reshape(-1, 2), axis=0).T
+    return tps, fps
+
+
+def _of_curve(name: str, tps: NDArray[np.int64], fps: NDArray[np.int64], at: float | None) -> float:
+    """What `ScoreIndex` gives for these counts, at thresholds that may have no case."""
+    if name == "average_precision":
+        called = np.maximum(tps + fps, 1)
+        return float((np.diff(tps, prepend=0) * (tps / called)).sum() / tps[-1])
+    tpr = np.concatenate(([0.0], tps / tps[-1]))
+    fpr = np.concatenate(([0.0], fps / fps[-1]))
+    if name == "youden":
+        return float((tpr - fpr).max())
+    assert at is not None
+    if name == "sensitivity_at_specificity":
+        return float(tpr[1 - fpr >= at].max())
+    if name == "specificity_at_sensitivity":
+        return float((1 - fpr[tpr >= at]).max())
+    inside = int(np.searchsorted(fpr, at, side="right"))
+    x = np.append(fpr[:inside], at)
+    y = np.append(tpr[:inside], np.interp(at, fpr, tpr))
+    return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum())
 
 
 def obuchowski_covariance(indices: list[ScoreIndex], groups: Codes) -> Floats:
@@ -381,9 +419,8 @@ def statistic(
     groups: Codes | None,
 ) -> Statistic:
     """Find what a name or function stands for, on these cases."""
-    name = getattr(metric, "__name__", None)
-    if name in NAMES and getattr(metric, "__module__", "").startswith("ironstep.metrics."):
-        metric = str(name)  # one of ours, of which more is known than what it returns
+    if not params and _is_ours_for_two_classes(metric, y_true, y):
+        metric = metric.__name__  # type: ignore[union-attr]
     if callable(metric):
         labels, answers = np.asarray(y_true), np.asarray(y)
         return OfFunction(lambda a, b: metric(a, b, **params), labels, answers, groups)
@@ -400,7 +437,7 @@ def statistic(
                 raise ValueError(f"metric_params: prevalence: got {prevalence}; in (0, 1) expected")
             criterion = at_prevalence(criterion.attribute, prevalence)
         _no_more(params)
-        cell = _limits.cell_of(_positive(y_true, pos_label), _positive(y, pos_label))
+        cell = _limits.cell_of(*_two_classes(y_true, y, pos_label))
         return OfCounts(criterion, _limits.cell_table(cell, groups), cell)
     if metric in _OF_SCORES:
         name, needs = _OF_SCORES[metric]
@@ -412,7 +449,7 @@ def statistic(
         _no_more({key: value for key, value in params.items() if key != needs})
         return OfScores(name, ScoreIndex(y_true, y, pos_label=pos_label), at, groups)
     if metric in _LOSSES:
-        return _of_loss(metric, _positive(y_true, pos_label), column(y, "y_score"), params, groups)
+        return of_loss(metric, positives(y_true, pos_label), column(y, "y_score"), params, groups)
     raise ValueError(f"metric: got {metric!r}; one of {', '.join(NAMES)} or a function expected")
 
 
@@ -421,12 +458,41 @@ def _no_more(params: dict[str, Any]) -> None:
         raise ValueError(f"metric_params: got {sorted(params)}; the metric takes none of these")
 
 
-def _positive(labels: Any, pos_label: Any) -> Flags:
+def _is_ours_for_two_classes(metric: Any, y_true: Any, y: Any) -> bool:
+    """Whether more is known of a function than what it returns: it is the criterion of its name."""
+    known = getattr(metric, "__name__", None) in NAMES
+    ours = getattr(metric, "__module__", "").startswith("ironstep.metrics.")
+    return known and ours and type_of_target(y_true) == "binary" and np.ndim(y) == 1
+
+
+def positives(labels: Any, pos_label: Any) -> Flags:
+    """Which cases are positive, of two classes."""
+    kind = type_of_target(labels)
+    if kind != "binary":
+        raise ValueError(f"y_true: got {kind} labels; those of two classes expected")
     values, positive = _cases(labels, pos_label)
     return np.asarray(values == positive)
 
 
-def _of_loss(
+def _two_classes(y_true: Any, y_pred: Any, pos_label: Any) -> tuple[Flags, Flags]:
+    """Which cases are positive, and which are called so."""
+    pairs = compare(y_true, y_pred)
+    if not isinstance(pairs, LabelPairs) or pairs.kind != "binary":
+        raise ValueError(
+            f"y_true, y_pred: got {pairs.kind} labels; those of two classes expected, or accuracy or "
+            "a function as metric"
+        )
+    # A single label may be the negative one: a specificity needs no positive case.
+    if len(pairs.labels) == 2 and pos_label not in pairs.labels.tolist():
+        raise ValueError(
+            f"pos_label: got {pos_label!r}; one of the labels, {pairs.labels.tolist()}, expected"
+        )
+    columns = (column(y_true, "y_true"), column(y_pred, "y_pred"))
+    is_true, is_called = (np.asarray(values == pos_label) for values in columns)
+    return is_true, is_called
+
+
+def of_loss(
     name: str, is_positive: Flags, y: NDArray[Any], params: dict[str, Any], groups: Codes | None
 ) -> Statistic:
     scores = y.astype(np.float64)
@@ -454,4 +520,6 @@ def counts_statistic(name: str, counts: BinaryCounts) -> OfCounts:
         names = ", ".join(sorted(CRITERIA))
         raise ValueError(f"criterion: got {name!r}; one of {names} expected")
     cells = np.array([counts.tp, counts.fp, counts.fn, counts.tn], dtype=np.float64)
+    if cells.ndim != 1:
+        raise ValueError(f"counts: got arrays of shape {cells.shape[1:]}; single numbers expected")
     return OfCounts(CRITERIA[name], Table(cells))
