@@ -330,6 +330,20 @@ def test_classes_that_are_not_numbered_from_zero():
     check("top_k_accuracy_score", y_true, y_score, k=2, labels=[-3, 5, 1001])
 
 
+@pytest.mark.parametrize("name", ["accuracy_score", "confusion_matrix", "roc_auc_score"])
+def test_tensors_that_numpy_cannot_read_are_errors(name):
+    labels = torch.tensor([0, 1, 1])
+    for strange in (labels.to_sparse(), labels.to(torch.complex64)):
+        error = check(name, strange, strange)
+        assert isinstance(error, TypeError | ValueError)
+
+
+def test_gradients_are_left_alone():
+    y_score = torch.rand(20, requires_grad=True)
+    check("roc_auc_score", torch.arange(20) % 2, y_score)
+    check("precision_recall_curve", torch.arange(20) % 2, y_score)
+
+
 def with_backend():
     functions = [(name, getattr(metrics, name)) for name in metrics.__all__]
     functions = [(name, function) for name, function in functions if inspect.isfunction(function)]

@@ -951,12 +951,13 @@ def top_k_accuracy_score(
     hits = None
     if _torch.uses_torch(backend, y_true=y_true, y_score=y_score, sample_weight=sample_weight):
         hits = _torch.top_k_hits(y_true, y_score, int(k), labels)
-        sample_weight = _torch.to_host(sample_weight)[0]
+        (sample_weight,) = _torch.to_host(sample_weight)
         if hits is None:
             y_true, y_score = _torch.to_host(y_true, y_score)
     if hits is None:
-        hits = _top_k_hits(y_true, y_score, k, labels)
-    check_lengths(hits, sample_weight)
+        hits = _top_k_hits(y_true, y_score, k, labels, sample_weight)
+    elif sample_weight is not None:
+        check_consistent_length(y_true, y_score, sample_weight)
     if normalize:
         if sample_weight is None:
             return int(np.count_nonzero(hits)) / len(hits)
@@ -966,7 +967,7 @@ def top_k_accuracy_score(
     return float(np.dot(hits, column(sample_weight, "sample_weight")))
 
 
-def _top_k_hits(y_true: Any, y_score: Any, k: int, labels: Any) -> Array:
+def _top_k_hits(y_true: Any, y_score: Any, k: int, labels: Any, sample_weight: Any) -> Array:
     """Return for each sample whether its class is among the `k` highest."""
     y_true = column(y_true, "y_true")
     check_finite(y_true, "y_true")
@@ -991,7 +992,7 @@ def _top_k_hits(y_true: Any, y_score: Any, k: int, labels: Any) -> Array:
             "`y_score` needs to be of shape `(n_samples, n_classes)`, since `y_true` contains "
             f"multiple classes. Got `y_score.shape={values.shape}`."
         )
-    check_lengths(y_true, values)
+    check_lengths(y_true, values, sample_weight)
     n_columns = values.shape[1] if values.ndim == 2 else 2
     classes = _columns_classes(present, values, labels, end=".")
     if labels is None and len(classes) != n_columns:

@@ -29,7 +29,11 @@ def uses_torch(backend: Any, **values: Any) -> bool:
     if not isinstance(backend, str) or backend not in ("auto", "native", "torch"):
         raise ValueError(f"backend: got {backend!r}; 'auto', 'native' or 'torch' expected")
     torch = sys.modules.get("torch")
-    if torch is None:
+    # The usual arrays first: torch takes its time to say what is a tensor.
+    if torch is None or not any(
+        type(value) is not np.ndarray and isinstance(value, torch.Tensor)
+        for value in values.values()
+    ):
         return backend == "torch"
     devices: dict[str, str] = {}
     for name, value in values.items():
@@ -77,7 +81,7 @@ def _tensor(values: Any, name: str) -> Tensor | None:
             return None
         native = given.dtype.newbyteorder("=")
         values = torch.from_numpy(np.require(given, native, ("C", "A", "W")))
-    known = str(values.dtype).removeprefix("torch.") in _NUMBERS
+    known = str(values.dtype).removeprefix("torch.") in _NUMBERS and values.layout is torch.strided
     return values.detach() if known and values.numel() else None
 
 
@@ -225,8 +229,8 @@ class Cases:
         gains = self._tps.clone()
         gains[1:] -= self._tps[:-1]
         floats = gains.double() * (self._tps.double() / (self._tps + self._fps).double())
-        # Three integers for each float, 31 bits after 31 bits: their sums, of less than 2^31
-        # numbers, fit and are the same in any order.
+        # Three integers for each float, 31 bits after 31 bits: the gains are less than 2^31
+        # together and in number, so that the sums fit, and are the same in any order.
         total = 0
         for _ in range(3):
             floats = floats * 2.0**31
@@ -255,38 +259,36 @@ def _float64() -> Any:
     return torch.float64
 
 
-def _two_classes(y_true: Any) -> tuple[Tensor, list[int]] | None:
-    """Return labels, and which at most two of them there are."""
-    labels = _labels(y_true, "y_true")
-    if labels is None:
+def _two_classes(y_true: Any, y_score: Any) -> tuple[Tensor, list[int], Tensor] | None:
+    """Return labels, which at most two of them there are, and scores."""
+    labels, scores = _labels(y_true, "y_true"), _one_column(_scores(y_score))
+    if labels is None or scores is None or labels.shape != scores.shape:
         return None
     low, high = (int(end) for end in labels.aminmax())
     if not bool(((labels == low) | (labels == high)).all()):
         return None
-    return labels, [low] if low == high else [low, high]
+    return labels, [low] if low == high else [low, high], scores
 
 
 def cases(y_true: Any, y_score: Any, pos_label: Any) -> Cases | None:
     """Return the cases of two classes; the positive one is found as `_ranking` finds it."""
-    found = _two_classes(y_true)
-    scores = _one_column(_scores(y_score))
-    if found is None or scores is None or found[0].shape != scores.shape:
+    found = _two_classes(y_true, y_score)
+    if found is None:
         return None
-    labels, classes = found
+    labels, classes, scores = found
     given = np.array(classes).astype(_dtype(y_true, "y_true"))
     positive = check_pos_label(pos_label, given)
     label = next((label for label in classes if label == positive), None)
-    is_positive = labels == label if label is not None else labels.new_zeros(len(labels)).bool()
+    is_positive = labels.new_zeros(len(labels)).bool() if label is None else labels == label
     return Cases(is_positive, scores, _dtype(y_score, "y_score"))
 
 
 def roc_auc(y_true: Any, y_score: Any) -> float | None:
     """Return the area under the ROC curve, the larger of two labels being positive."""
-    found = _two_classes(y_true)
-    scores = _one_column(_scores(y_score))
-    if found is None or scores is None or found[0].shape != scores.shape or len(found[1]) != 2:
+    found = _two_classes(y_true, y_score)
+    if found is None or len(found[1]) != 2:
         return None
-    labels, classes = found
+    labels, classes, scores = found
     return Cases(labels == classes[1], scores, None).auc()
 
 
