@@ -444,6 +444,29 @@ def test_auto_goes_where_the_tensors_are(name, dtype, weighted, monkeypatch):
     assert_same(getattr(metrics, name)(*given, **more, **weights[1]), expected, ulp=4)
 
 
+def test_other_shapes_and_labels_elsewhere(on_device):
+    random = np.random.default_rng(6)
+    y_true = torch.from_numpy(random.integers(0, 5, 200))
+    shares = torch.softmax(torch.from_numpy(random.normal(size=(200, 5))), dim=1)
+    indicator = torch.nn.functional.one_hot(y_true)
+    far, other = torch.from_numpy(random.choice([-(10**9), 3, 10**15], (2, 200)))
+    many, more = torch.from_numpy(random.integers(0, 10**5, (2, 10_000)))
+    for name, (one, two), options in (
+        ("roc_auc_score", (y_true, shares), {"multi_class": "ovr"}),
+        ("roc_auc_score", (indicator, shares), {"average": "weighted"}),
+        ("roc_auc_score", (indicator[:, :1], shares[:, :1]), {}),
+        ("top_k_accuracy_score", (y_true, shares), {"labels": [0, 1, 2, 3, 4]}),
+        ("confusion_matrix", (far, other), {"labels": [3, -(10**9)]}),
+        ("f1_score", (far, other.float().long()), {"average": "macro", "zero_division": 0}),
+        ("matthews_corrcoef", (many, more), {}),
+        ("accuracy_score", (many[:, None], more), {}),
+    ):
+        function = getattr(metrics, name)
+        assert_same(
+            function(elsewhere(one), elsewhere(two), **options), function(one, two, **options)
+        )
+
+
 @pytest.mark.parametrize(
     "name", ["brier_score_loss", "log_loss", "det_curve", "sensitivity_score", "ScoreIndex"]
 )
