@@ -8,12 +8,14 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from ironstep import _native
+from ironstep.metrics import _torch
 from ironstep.metrics._counts import BinaryCounts, check_beta, over_root, squared
 from ironstep.metrics._inputs import Array, array, is_number
 from ironstep.metrics._pairs import Indicators, LabelPairs, check_targets, compare, compare_columns
 from ironstep.metrics._undefined import check_undefined, value_where_undefined, warn
 
 Undefined = str | float
+Backend = Literal["auto", "native", "torch"]
 F = TypeVar("F", bound=Callable[..., Any])
 Average = Literal["micro", "macro", "samples", "weighted", "binary"] | None
 
@@ -28,6 +30,7 @@ def confusion_matrix(
     labels: Any = None,
     sample_weight: Any = None,
     normalize: Literal["true", "pred", "all"] | None = None,
+    backend: Backend = "auto",
 ) -> Array:
     """Count how often each label was predicted for each label.
 
@@ -42,6 +45,9 @@ def confusion_matrix(
         Weights. Integers give a matrix of integers.
     normalize : {"true", "pred", "all"}, optional
         Divide by the sum of the row, of the column, or of all; what is 0 / 0 is 0.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -63,7 +69,7 @@ def confusion_matrix(
            [1, 0, 2]])
     """
     _one_of("normalize", normalize, ("true", "pred", "all", None))
-    pairs = _columns(y_true, y_pred, sample_weight)
+    pairs = _columns(y_true, y_pred, sample_weight, backend)
     table = pairs.table if labels is None else _table_of(pairs, array(labels, "labels"), y_true)
     if normalize is not None:
         axis = {"true": 1, "pred": 0, "all": None}[normalize]
@@ -77,9 +83,9 @@ def confusion_matrix(
     return table
 
 
-def _columns(y_true: Any, y_pred: Any, sample_weight: Any = None) -> LabelPairs:
+def _columns(y_true: Any, y_pred: Any, sample_weight: Any, backend: Any) -> LabelPairs:
     """Count two columns of labels; several columns are refused."""
-    pairs = compare(y_true, y_pred, sample_weight)
+    pairs = compare(y_true, y_pred, sample_weight, backend)
     if not isinstance(pairs, LabelPairs):
         raise ValueError(f"{pairs.kind} is not supported")
     return pairs
@@ -91,8 +97,8 @@ def _table_of(pairs: LabelPairs, labels: Array, y_true: Any) -> Array:
         raise ValueError("'labels' should contain at least one label.")
     at = pairs.find(labels)
     present = np.append(pairs.true_sum != 0, False)
-    if not present[at].any() and not set(array(y_true, "y_true").ravel().tolist()) & set(
-        labels.tolist()
+    if not present[at].any() and not set(labels.tolist()).intersection(
+        array(_torch.to_host(y_true)[0], "y_true").ravel().tolist()
     ):
         raise ValueError("At least one label specified must be in y_true")
     # Of a label that is given twice, the last counts.
@@ -110,6 +116,7 @@ def multilabel_confusion_matrix(
     sample_weight: Any = None,
     labels: Any = None,
     samplewise: bool = False,
+    backend: Backend = "auto",
 ) -> Array:
     """Count for each label, or each sample, true and false positives and negatives.
 
@@ -123,6 +130,9 @@ def multilabel_confusion_matrix(
         The labels, or numbers of columns, in the order of the result; by default all.
     samplewise : bool, default=False
         Count for each sample; for indicators alone.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -142,7 +152,7 @@ def multilabel_confusion_matrix(
     array([[[1, 1],
             [0, 2]]])
     """
-    pairs = compare(y_true, y_pred, sample_weight)
+    pairs = compare(y_true, y_pred, sample_weight, backend)
     tp, pred, true = _sums(pairs, None if labels is None else array(labels, "labels"), samplewise)
     fp, fn = pred - tp, true - tp
     n = _total(pairs) if not samplewise else _row_totals(pairs, labels)
@@ -201,7 +211,12 @@ def _as_sklearn_counts(
 
 
 def accuracy_score(
-    y_true: Any, y_pred: Any, *, normalize: bool = True, sample_weight: Any = None
+    y_true: Any,
+    y_pred: Any,
+    *,
+    normalize: bool = True,
+    sample_weight: Any = None,
+    backend: Backend = "auto",
 ) -> float:
     """Return the share of samples that are predicted rightly.
 
@@ -213,6 +228,9 @@ def accuracy_score(
         False: the number of samples, or their sum of weights, instead of the share.
     sample_weight : array-like of shape (n_samples,), optional
         Weights.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -230,6 +248,11 @@ def accuracy_score(
     >>> accuracy_score([0, 1, 2, 3], [0, 2, 1, 3])
     0.5
     """
+    if _torch.uses_torch(backend, y_true=y_true, y_pred=y_pred, sample_weight=sample_weight):
+        counted = _torch.count_equal(y_true, y_pred) if sample_weight is None else None
+        if counted is not None:
+            return counted[0] / counted[1] if normalize else float(counted[0])
+        y_true, y_pred, sample_weight = _torch.to_host(y_true, y_pred, sample_weight)
     if sample_weight is None:
         equal = _native.count_equal(y_true, y_pred)
         if equal is not None:
@@ -257,6 +280,7 @@ def balanced_accuracy_score(
     sample_weight: Any = None,
     adjusted: bool = False,
     undefined: Undefined = "sklearn",
+    backend: Backend = "auto",
 ) -> float:
     """Return the mean of the recall of each class.
 
@@ -271,6 +295,9 @@ def balanced_accuracy_score(
     undefined : {"sklearn", "raise", "warn", "nan"} or float, default="sklearn"
         What to return if a label is predicted that is never true. ``"sklearn"``: leave it out and
         warn. See `BinaryCounts` for the others.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -292,7 +319,7 @@ def balanced_accuracy_score(
     0.625
     """
     check_undefined(undefined)
-    pairs = _columns(y_true, y_pred, sample_weight)
+    pairs = _columns(y_true, y_pred, sample_weight, backend)
     right, all_ = pairs.tp.tolist(), pairs.true_sum.tolist()
     recalls = [tp / n for tp, n in zip(right, all_, strict=True) if n != 0]
     if len(recalls) < len(all_):
@@ -324,10 +351,16 @@ class _Sums(NamedTuple):
 
 
 def _set_wise_sums(
-    y_true: Any, y_pred: Any, labels: Any, pos_label: Any, average: Average, sample_weight: Any
+    y_true: Any,
+    y_pred: Any,
+    labels: Any,
+    pos_label: Any,
+    average: Average,
+    sample_weight: Any,
+    backend: Any,
 ) -> _Sums:
     _one_of("average", average, (None, "micro", "macro", "weighted", "samples", "binary"))
-    pairs = compare(y_true, y_pred, sample_weight)
+    pairs = compare(y_true, y_pred, sample_weight, backend)
     if average == "binary":
         if not isinstance(pairs, LabelPairs) or pairs.kind != "binary":
             options = [None, "micro", "macro", "weighted", "samples"]
@@ -453,6 +486,7 @@ def precision_recall_fscore_support(
     sample_weight: Any = None,
     zero_division: Any = "warn",
     undefined: Undefined = "sklearn",
+    backend: Backend = "auto",
 ) -> tuple[Any, Any, Any, Array | None]:
     """Return precision, recall, F-score and the number of samples of each label.
 
@@ -478,6 +512,9 @@ def precision_recall_fscore_support(
         scikit-learn's way to say `undefined`; ``"warn"`` is 0.0 with a warning.
     undefined : {"sklearn", "raise", "warn", "nan"} or float, default="sklearn"
         What a value is where it is undefined; see `BinaryCounts`.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -500,7 +537,7 @@ def precision_recall_fscore_support(
     """
     undefined = _policy(undefined, zero_division)
     check_beta(beta)
-    sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight)
+    sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight, backend)
     return _three_and_support(sums, beta, undefined, warn_for)
 
 
@@ -525,7 +562,7 @@ _SCORE = """Return {what}.
     ----------
     y_true, y_pred : array-like of shape (n_samples,) or (n_samples, n_labels)
         Labels, or indicators (dense or sparse).
-{beta}    labels, pos_label, average, sample_weight, zero_division, undefined
+{beta}    labels, pos_label, average, sample_weight, zero_division, undefined, backend
         As for `precision_recall_fscore_support`, but `average` is ``"binary"`` by default.
 
     Returns
@@ -576,9 +613,10 @@ def precision_score(
     sample_weight: Any = None,
     zero_division: Any = "warn",
     undefined: Undefined = "sklearn",
+    backend: Backend = "auto",
 ) -> Any:
     undefined = _policy(undefined, zero_division)
-    sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight)
+    sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight, backend)
     return _averaged(_precision(sums, undefined), sums)
 
 
@@ -593,9 +631,10 @@ def recall_score(
     sample_weight: Any = None,
     zero_division: Any = "warn",
     undefined: Undefined = "sklearn",
+    backend: Backend = "auto",
 ) -> Any:
     undefined = _policy(undefined, zero_division)
-    sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight)
+    sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight, backend)
     return _averaged(_recall(sums, undefined), sums)
 
 
@@ -618,9 +657,10 @@ def f1_score(
     sample_weight: Any = None,
     zero_division: Any = "warn",
     undefined: Undefined = "sklearn",
+    backend: Backend = "auto",
 ) -> Any:
     undefined = _policy(undefined, zero_division)
-    sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight)
+    sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight, backend)
     return _averaged(_fbeta(sums, 1, undefined), sums)
 
 
@@ -643,10 +683,11 @@ def fbeta_score(
     sample_weight: Any = None,
     zero_division: Any = "warn",
     undefined: Undefined = "sklearn",
+    backend: Backend = "auto",
 ) -> Any:
     undefined = _policy(undefined, zero_division)
     check_beta(beta)
-    sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight)
+    sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight, backend)
     return _averaged(_fbeta(sums, beta, undefined), sums)
 
 
@@ -661,9 +702,10 @@ def jaccard_score(
     sample_weight: Any = None,
     zero_division: Any = "warn",
     undefined: Undefined = "sklearn",
+    backend: Backend = "auto",
 ) -> Any:
     undefined = _policy(undefined, zero_division)
-    sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight)
+    sums = _set_wise_sums(y_true, y_pred, labels, pos_label, average, sample_weight, backend)
     union = sums.true + sums.pred - sums.tp
     index = _divide(sums, sums.tp, union, "Jaccard", "true or predicted", undefined)
     return _averaged(index, sums)
@@ -678,7 +720,12 @@ def _one_of(name: str, value: Any, options: Sequence[Any]) -> None:
 
 
 def matthews_corrcoef(
-    y_true: Any, y_pred: Any, *, sample_weight: Any = None, undefined: Undefined = "sklearn"
+    y_true: Any,
+    y_pred: Any,
+    *,
+    sample_weight: Any = None,
+    undefined: Undefined = "sklearn",
+    backend: Backend = "auto",
 ) -> float:
     """Return Matthews' correlation coefficient, for any number of labels.
 
@@ -691,6 +738,9 @@ def matthews_corrcoef(
     undefined : {"sklearn", "raise", "warn", "nan"} or float, default="sklearn"
         What to return if all true or all predicted labels are the same. ``"sklearn"``: 0.0, without
         a warning. See `BinaryCounts` for the others.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -713,7 +763,7 @@ def matthews_corrcoef(
     -0.3333333333333333
     """
     check_undefined(undefined)
-    pairs = _columns(y_true, y_pred, sample_weight)
+    pairs = _columns(y_true, y_pred, sample_weight, backend)
     # Python's numbers: these products overflow int64, and their differences cancel in floats.
     true, pred = pairs.true_sum.tolist(), pairs.pred_sum.tolist()
     right, n = sum(pairs.tp.tolist()), sum(true)
@@ -740,6 +790,7 @@ def cohen_kappa_score(
     sample_weight: Any = None,
     replace_undefined_by: float = math.nan,
     undefined: Undefined = "sklearn",
+    backend: Backend = "auto",
 ) -> float:
     """Return Cohen's κ: how much two raters agree beyond what chance gives.
 
@@ -757,6 +808,9 @@ def cohen_kappa_score(
         scikit-learn's way to say `undefined`: a value, always with a warning.
     undefined : {"sklearn", "raise", "warn", "nan"} or float, default="sklearn"
         What to return if chance alone agrees; see `BinaryCounts`.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -786,7 +840,7 @@ def cohen_kappa_score(
             f"replace_undefined_by: got {replace_undefined_by!r}; nan or a number from -1 to 1 "
             "expected"
         )
-    pairs = _columns(y1, y2, sample_weight)
+    pairs = _columns(y1, y2, sample_weight, backend)
     table = pairs.table
     if labels is not None:
         try:
@@ -845,6 +899,7 @@ def class_likelihood_ratios(
     sample_weight: Any = None,
     replace_undefined_by: Any = math.nan,
     undefined: Undefined = "sklearn",
+    backend: Backend = "auto",
 ) -> tuple[float, float]:
     """Return the positive and the negative likelihood ratio.
 
@@ -861,6 +916,9 @@ def class_likelihood_ratios(
         ``{"LR+": value >= 1, "LR-": value from 0 to 1}``; always with a warning.
     undefined : {"sklearn", "raise", "warn", "nan"} or float, default="sklearn"
         What a ratio is where it is undefined; see `BinaryCounts`.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -884,7 +942,7 @@ def class_likelihood_ratios(
     (1.5, 0.75)
     """
     check_undefined(undefined, replace_undefined_by=(replace_undefined_by, math.nan))
-    pairs = compare(y_true, y_pred, sample_weight)
+    pairs = compare(y_true, y_pred, sample_weight, backend)
     if not isinstance(pairs, LabelPairs) or pairs.kind != "binary":
         raise ValueError(
             "class_likelihood_ratios only supports binary classification problems, got targets of "
@@ -961,6 +1019,7 @@ def classification_report(
     output_dict: bool = False,
     zero_division: Any = "warn",
     undefined: Undefined = "sklearn",
+    backend: Backend = "auto",
 ) -> Any:
     """Return precision, recall, F1 and number of samples of each label, and averages, as a text.
 
@@ -980,6 +1039,9 @@ def classification_report(
         Return a dictionary instead.
     zero_division, undefined
         As for `precision_recall_fscore_support`.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -1009,7 +1071,7 @@ def classification_report(
     undefined = _policy(undefined, zero_division)
     if not isinstance(digits, Integral) or digits < 0:
         raise ValueError(f"digits: got {digits!r}; an integer >= 0 expected")
-    pairs = compare(y_true, y_pred, sample_weight)
+    pairs = compare(y_true, y_pred, sample_weight, backend)
     shown = pairs.labels if labels is None else array(labels, "labels")
     if target_names is None:
         names = [str(label) for label in shown]

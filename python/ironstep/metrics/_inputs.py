@@ -42,6 +42,10 @@ def array(values: Any, name: str) -> Array:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(values, torch.Tensor):
         values = values.detach()
+        if values.device.type != "cpu":
+            raise TypeError(
+                f"{name}: got a tensor on {values.device}; one on the CPU expected, as .cpu() gives"
+            )
         # numpy has no bfloat16; float32 holds each of its values.
         return np.asarray(values.float() if values.dtype is torch.bfloat16 else values)
     result: Array

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ironstep import _native
+from ironstep.metrics import _torch
 from ironstep.metrics._inputs import (
     Array,
     array,
@@ -150,8 +151,15 @@ def sums(cells: Array, weight: Array | None, n: int) -> Array:
     return total
 
 
-def compare(y_true: Any, y_pred: Any, sample_weight: Any = None) -> LabelPairs | Indicators:
+def compare(
+    y_true: Any, y_pred: Any, sample_weight: Any = None, backend: Any = "auto"
+) -> LabelPairs | Indicators:
     """Check two targets as scikit-learn does, and count them."""
+    if _torch.uses_torch(backend, y_true=y_true, y_pred=y_pred, sample_weight=sample_weight):
+        counted = _torch.count_pairs(y_true, y_pred) if sample_weight is None else None
+        if counted is not None:
+            return LabelPairs(*counted)
+        y_true, y_pred, sample_weight = _torch.to_host(y_true, y_pred, sample_weight)
     if sample_weight is None:
         # The usual case: two arrays of integers need no further check.
         found = _native.count_pairs(y_true, y_pred)

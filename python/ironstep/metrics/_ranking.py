@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from ironstep import _native
+from ironstep.metrics import _torch
 from ironstep.metrics._inputs import (
     Array,
     array,
@@ -31,6 +32,7 @@ from ironstep.metrics._scores import (
 from ironstep.metrics._undefined import check_undefined, value_where_undefined, warn, warn_undefined
 
 Average = Literal["micro", "macro", "samples", "weighted"]
+Backend = Literal["auto", "native", "torch"]
 Curve = tuple[Array, Array, Array]
 
 _AVERAGES = (None, "micro", "macro", "weighted", "samples")
@@ -130,6 +132,18 @@ class _Binary:
         return 0.5 * (1 + (area - chance) / (max_fpr - chance))
 
 
+def _binary(
+    y_true: Any, y_score: Any, pos_label: Any, sample_weight: Any, backend: Any
+) -> "_Binary | _torch.Cases":
+    """Return the cases in the hands of the one who counts them."""
+    if _torch.uses_torch(backend, y_true=y_true, y_score=y_score, sample_weight=sample_weight):
+        cases = _torch.cases(y_true, y_score, pos_label) if sample_weight is None else None
+        if cases is not None:
+            return cases
+        y_true, y_score, sample_weight = _torch.to_host(y_true, y_score, sample_weight)
+    return _Binary(y_true, y_score, pos_label, sample_weight)
+
+
 def check_finite_scores(scores: Scores) -> None:
     """Refuse what scikit-learn refuses, where the kernels allow infinity."""
     if scores.half is None:
@@ -150,6 +164,7 @@ def roc_curve(
     sample_weight: Any = None,
     drop_intermediate: bool = True,
     undefined: Any = "sklearn",
+    backend: Backend = "auto",
 ) -> Curve:
     """Receiver operating characteristic: the true positive rate over the false positive rate.
 
@@ -169,6 +184,9 @@ def roc_curve(
         Whether to leave out points on a line between their neighbours.
     undefined : {"sklearn", "raise", "warn", "nan"} or float, default="sklearn"
         The rate of a class without a case; "sklearn" is NaN with a warning.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -198,7 +216,7 @@ def roc_curve(
     array([ inf, 0.8 , 0.4 , 0.35, 0.1 ])
     """
     check_undefined(undefined)
-    cases = _Binary(y_true, y_score, pos_label, sample_weight)
+    cases = _binary(y_true, y_score, pos_label, sample_weight, backend)
     fpr, tpr, thresholds = cases.roc(bool(drop_intermediate))
     for rates, one, other in ((fpr, "negative", "false"), (tpr, "positive", "true")):
         if np.isnan(rates[-1]):
@@ -219,6 +237,7 @@ def precision_recall_curve(
     sample_weight: Any = None,
     drop_intermediate: bool = False,
     undefined: Any = "sklearn",
+    backend: Backend = "auto",
 ) -> Curve:
     """Precision and recall at every threshold.
 
@@ -236,6 +255,9 @@ def precision_recall_curve(
         Whether to leave out points between two others of the same recall.
     undefined : {"sklearn", "raise", "warn", "nan"} or float, default="sklearn"
         The recall without a positive case; "sklearn" is 1 with a warning.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -261,7 +283,7 @@ def precision_recall_curve(
     array([0.1 , 0.35, 0.4 , 0.8 ])
     """
     check_undefined(undefined)
-    cases = _Binary(y_true, y_score, pos_label, sample_weight)
+    cases = _binary(y_true, y_score, pos_label, sample_weight, backend)
     precision, recall, thresholds = cases.precision_recall(bool(drop_intermediate))
     # Without a positive case no threshold has a precision, and recall is all ones.
     if not precision[:-1].any():
@@ -357,7 +379,12 @@ def det_curve(
 
 
 def confusion_matrix_at_thresholds(
-    y_true: Any, y_score: Any, *, pos_label: Any = None, sample_weight: Any = None
+    y_true: Any,
+    y_score: Any,
+    *,
+    pos_label: Any = None,
+    sample_weight: Any = None,
+    backend: Backend = "auto",
 ) -> tuple[Array, Array, Array, Array, Array]:
     """True negatives, false positives, false negatives and true positives at every threshold.
 
@@ -371,6 +398,9 @@ def confusion_matrix_at_thresholds(
         The positive class; 1 if None.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights; cases of weight zero leave no threshold.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -397,7 +427,7 @@ def confusion_matrix_at_thresholds(
     >>> thresholds
     array([0.8 , 0.4 , 0.35, 0.1 ])
     """
-    cases = _Binary(y_true, y_score, pos_label, sample_weight)
+    cases = _binary(y_true, y_score, pos_label, sample_weight, backend)
     tps, fps, thresholds = cases.counts()
     return fps[-1] - fps, fps, tps[-1] - tps, tps, _as_given(cases.scores, thresholds)
 
@@ -451,6 +481,7 @@ def roc_auc_score(
     multi_class: Literal["raise", "ovr", "ovo"] = "raise",
     labels: Any = None,
     undefined: Any = "sklearn",
+    backend: Backend = "auto",
 ) -> Any:
     """Area under the receiver operating characteristic curve.
 
@@ -479,6 +510,9 @@ def roc_auc_score(
         The classes in the order of the columns: sorted. Those in `y_true` if None.
     undefined : {"sklearn", "raise", "warn", "nan"} or float, default="sklearn"
         The area where a class has no case; "sklearn" is NaN with a warning.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -506,6 +540,17 @@ def roc_auc_score(
         raise ValueError(f"Expected max_fpr in range (0, 1], got: {max_fpr!r}")
     if multi_class not in ("raise", "ovr", "ovo"):
         raise ValueError(f"multi_class: got {multi_class!r}; 'raise', 'ovr' or 'ovo' expected")
+    if _torch.uses_torch(backend, y_true=y_true, y_score=y_score, sample_weight=sample_weight):
+        if sample_weight is None and max_fpr in (None, 1):
+            area = _torch.roc_auc(y_true, y_score)
+            if area is not None:
+                return area
+            if average in ("macro", "weighted", None):
+                one_vs_rest = multi_class == "ovr" and labels is None
+                areas = _torch.column_aucs(y_true, y_score, one_vs_rest)
+                if areas is not None:
+                    return _mean(areas[0], average, areas[1] if average == "weighted" else None)
+        y_true, y_score, sample_weight = _torch.to_host(y_true, y_score, sample_weight)
     y_numbers = numeric_labels(y_true)
     if y_numbers is not None and y_numbers.dtype.kind != "f" and len(y_numbers):
         given = scores(y_score)
@@ -759,6 +804,7 @@ def average_precision_score(
     pos_label: Any = 1,
     sample_weight: Any = None,
     undefined: Any = "sklearn",
+    backend: Backend = "auto",
 ) -> Any:
     """Average precision: the mean of the precisions at each threshold, weighted by the gain in recall.
 
@@ -778,6 +824,9 @@ def average_precision_score(
         Weights.
     undefined : {"sklearn", "raise", "warn", "nan"} or float, default="sklearn"
         The value without a positive case; "sklearn" is 0 with a warning.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -795,6 +844,12 @@ def average_precision_score(
     """
     _check_average(average)
     check_undefined(undefined)
+    if _torch.uses_torch(backend, y_true=y_true, y_score=y_score, sample_weight=sample_weight):
+        cases = _torch.cases(y_true, y_score, pos_label) if sample_weight is None else None
+        area = np.nan if cases is None else cases.average_precision()
+        if not np.isnan(area):
+            return area
+        y_true, y_score, sample_weight = _torch.to_host(y_true, y_score, sample_weight)
     if sample_weight is not None:
         sample_weight = column(sample_weight, "sample_weight")
 
@@ -846,6 +901,7 @@ def top_k_accuracy_score(
     normalize: bool = True,
     sample_weight: Any = None,
     labels: Any = None,
+    backend: Backend = "auto",
 ) -> float:
     """Share of the samples whose class is among the `k` with the highest scores.
 
@@ -867,6 +923,9 @@ def top_k_accuracy_score(
         Weights.
     labels : array-like of shape (n_classes,), default=None
         The classes in the order of the columns: sorted. Those in `y_true` if None.
+    backend : {"auto", "native", "torch"}, default="auto"
+        Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
+        the native kernels.
 
     Returns
     -------
@@ -889,6 +948,27 @@ def top_k_accuracy_score(
             "The 'k' parameter of top_k_accuracy_score must be an int in the range [1, inf). "
             f"Got {k!r} instead."
         )
+    hits = None
+    if _torch.uses_torch(backend, y_true=y_true, y_score=y_score, sample_weight=sample_weight):
+        hits = _torch.top_k_hits(y_true, y_score, int(k), labels)
+        (sample_weight,) = _torch.to_host(sample_weight)
+        if hits is None:
+            y_true, y_score = _torch.to_host(y_true, y_score)
+    if hits is None:
+        hits = _top_k_hits(y_true, y_score, k, labels, sample_weight)
+    elif sample_weight is not None:
+        check_consistent_length(y_true, y_score, sample_weight)
+    if normalize:
+        if sample_weight is None:
+            return int(np.count_nonzero(hits)) / len(hits)
+        return float(np.average(hits, weights=column(sample_weight, "sample_weight")))
+    if sample_weight is None:
+        return float(np.count_nonzero(hits))
+    return float(np.dot(hits, column(sample_weight, "sample_weight")))
+
+
+def _top_k_hits(y_true: Any, y_score: Any, k: int, labels: Any, sample_weight: Any) -> Array:
+    """Return for each sample whether its class is among the `k` highest."""
     y_true = column(y_true, "y_true")
     check_finite(y_true, "y_true")
     present = distinct(y_true)
@@ -929,18 +1009,10 @@ def top_k_accuracy_score(
     numbers = _encoded(y_true, classes)
     if kind == "multiclass":
         ranks = _native.class_ranks(numbers, values.reshape(-1), n_columns, half=given.half)
-        hits = ranks < k
-    elif k == 1:
+        return np.asarray(ranks < k)
+    if k == 1:
         if given.half is not None:
             values = column(array(y_score, "y_score"), "y_score")
         threshold = 0.5 if values.min() >= 0 and values.max() <= 1 else 0
-        hits = (values > threshold) == numbers
-    else:
-        hits = np.ones(len(values), dtype=np.bool_)
-    if normalize:
-        if sample_weight is None:
-            return int(np.count_nonzero(hits)) / len(hits)
-        return float(np.average(hits, weights=column(sample_weight, "sample_weight")))
-    if sample_weight is None:
-        return float(np.count_nonzero(hits))
-    return float(np.dot(hits, column(sample_weight, "sample_weight")))
+        return np.asarray((values > threshold) == numbers)
+    return np.ones(len(values), dtype=np.bool_)
