@@ -1,6 +1,8 @@
 //! The area under the ROC curve, exact.
 //!
-//!     AUC = 2U / (2·P·N),   2U = Σ over negatives of (positives above + positives above or equal)
+//! ```text
+//! AUC = 2U / (2·P·N),   2U = Σ over negatives of (positives above + positives above or equal)
+//! ```
 //!
 //! 2U, not U: a tie counts one half, and integers have no halves. All is counted in integers and
 //! divided once (Mann & Whitney 1947; Hanley & McNeil 1982).

@@ -1,6 +1,8 @@
 //! The rank of the true class among a row's scores.
 //!
-//!     rank = #(greater) + #(equal, of a class with a higher number)
+//! ```text
+//! rank = #(greater) + #(equal, of a class with a higher number)
+//! ```
 //!
 //! A row is a hit of the top k iff its rank is below k: scikit-learn's stable ascending sort, read
 //! from its end, ranks the same way, but sorts.
