@@ -4,6 +4,7 @@ Integers are counted exactly; results are the same for any number of threads. sc
 needed.
 """
 
+from ironstep.metrics._binary_counts import BinaryCounts
 from ironstep.metrics._calibration import Calibration, calibration
 from ironstep.metrics._classification import (
     accuracy_score,
@@ -32,7 +33,6 @@ from ironstep.metrics._compare import (
     mcnemar_test,
 )
 from ironstep.metrics._confidence_interval import confidence_interval
-from ironstep.metrics._counts import BinaryCounts
 from ironstep.metrics._decision_curve import DecisionCurve, decision_curve
 from ironstep.metrics._estimate import Estimate
 from ironstep.metrics._operating_point import (

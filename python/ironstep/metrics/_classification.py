@@ -9,7 +9,7 @@ import numpy as np
 
 from ironstep import _native
 from ironstep.metrics import _torch
-from ironstep.metrics._counts import BinaryCounts, check_beta, over_root, squared
+from ironstep.metrics._counts import Counts, check_beta, over_root, squared
 from ironstep.metrics._inputs import Array, array, is_number
 from ironstep.metrics._pairs import Indicators, LabelPairs, check_targets, compare, compare_columns
 from ironstep.metrics._undefined import check_undefined, value_where_undefined, warn
@@ -370,7 +370,7 @@ def _set_wise_sums(
                 f"Target is {pairs.kind} but average='binary'. Please choose another average "
                 f"setting, one of {options!r}."
             )
-        counts = BinaryCounts.of_pairs(pairs, pos_label, "sklearn")
+        counts = Counts.of_pairs(pairs, pos_label, "sklearn")
         return _Sums(counts.tp, counts.tp + counts.fp, counts.positives, average, None)
     return _sums_of(pairs, None if labels is None else array(labels, "labels"), average, pos_label)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ironstep.metrics import _resampling
 from ironstep.metrics._arguments import check_options, group_codes, note_on_groups
-from ironstep.metrics._counts import BinaryCounts
+from ironstep.metrics._counts import Counts
 from ironstep.metrics._estimate import Estimate
 from ironstep.metrics._inputs import check_consistent_length
 from ironstep.metrics._limits import Codes
@@ -105,7 +105,7 @@ def confidence_interval(
 
 
 def interval_of_counts(
-    counts: BinaryCounts,
+    counts: Counts,
     criterion: str,
     method: str = "auto",
     confidence_level: float = 0.95,

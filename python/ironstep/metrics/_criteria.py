@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ironstep.metrics._counts import BinaryCounts
+from ironstep.metrics._counts import Counts
 
 CELLS = ("tp", "fp", "fn", "tn")
 Cells = NDArray[np.float64]
@@ -55,7 +55,7 @@ class Criterion:
         if cells.ndim == 1:
             whole = all(count.is_integer() for count in cells.tolist())  # then it is exact
             counts = {name: (int if whole else float)(count) for name, count in counts.items()}
-        return getattr(BinaryCounts(**counts, undefined="nan"), self.attribute)
+        return getattr(Counts(**counts, undefined="nan"), self.attribute)
 
     def influence(self, cells: Cells, scale: Scale = IDENTITY) -> Cells:
         """How much one case more of each cell moves the value on a scale.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ironstep.metrics._counts import BinaryCounts
+from ironstep.metrics._counts import Counts
 
 _DOC = """Return {what}.
 
@@ -53,7 +53,7 @@ def _rate(
         sample_weight: Any = None,
         undefined: str | float = "sklearn",
     ) -> Any:
-        counts = BinaryCounts.from_labels(
+        counts = Counts.from_labels(
             y_true, y_pred, pos_label=pos_label, sample_weight=sample_weight, undefined=undefined
         )
         return getattr(counts, criterion)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ironstep.metrics import _limits, _resampling
-from ironstep.metrics._counts import BinaryCounts
+from ironstep.metrics._counts import Counts
 from ironstep.metrics._criteria import (
     CELLS,
     CRITERIA,
@@ -514,7 +514,7 @@ def of_loss(
     return OfMean(-np.log(right), groups)
 
 
-def counts_statistic(name: str, counts: BinaryCounts) -> OfCounts:
+def counts_statistic(name: str, counts: Counts) -> OfCounts:
     """A criterion over counts that are known."""
     if name not in CRITERIA:
         names = ", ".join(sorted(CRITERIA))
