@@ -123,6 +123,13 @@ pub(super) struct Partition<L: Layout> {
     buckets: usize,
 }
 
+/// log2 of a bucket's width, and the number of buckets, for `n` cases with keys over a range.
+pub(super) fn bucketing(n: usize, range: u64) -> (u32, usize) {
+    let wanted = (n.max(1).ilog2().saturating_sub(BUCKET)).clamp(1, MOST_BUCKETS);
+    let shift = (u64::BITS - range.leading_zeros()).saturating_sub(wanted);
+    (shift, (range >> shift) as usize + 1)
+}
+
 /// A bucket's cases, sorted.
 pub(super) struct Bucket<'a, L: Layout> {
     /// Which of the buckets.
@@ -135,9 +142,15 @@ pub(super) struct Bucket<'a, L: Layout> {
 }
 
 impl<L: Layout> Bucket<'_, L> {
+    /// The key of a case's score.
+    #[inline(always)]
+    pub fn key(&self, item: L::Item) -> u64 {
+        self.first_key.wrapping_add(item.offset(L::PAYLOAD))
+    }
+
     /// The score of a case.
     pub fn score(&self, item: L::Item) -> f64 {
-        L::Score::value(self.first_key.wrapping_add(item.offset(L::PAYLOAD)))
+        L::Score::value(self.key(item))
     }
 
     /// Fills `counts` with the cases at or above each distinct score, counted over all buckets, and
@@ -176,18 +189,31 @@ impl<L: Layout> Partition<L> {
         truth: &dyn Truth,
         infinite_allowed: bool,
     ) -> Result<Partition<L>, BadInput> {
+        Partition::reusing(&mut Vec::new(), threads, scores, truth, infinite_allowed)
+    }
+
+    /// The same in memory that is there, and that [`into_items`](Partition::into_items) gives back.
+    pub fn reusing(
+        memory: &mut Vec<L::Item>,
+        threads: usize,
+        scores: &[L::Score],
+        truth: &dyn Truth,
+        infinite_allowed: bool,
+    ) -> Result<Partition<L>, BadInput> {
         let n = scores.len();
         assert!(n == truth.len(), "{n} scores and {} labels", truth.len());
         if n >= NEGATIVE as usize {
             return Err(BadInput::TooManyRows(n));
         }
         let (first_key, last_key) = key_range(threads, scores, infinite_allowed)?;
-        let range = last_key - first_key;
-        let wanted = (n.max(1).ilog2().saturating_sub(BUCKET)).clamp(1, MOST_BUCKETS);
-        let shift = (u64::BITS - range.leading_zeros()).saturating_sub(wanted);
-        let buckets = (range >> shift) as usize + 1;
+        let (shift, buckets) = bucketing(n, last_key - first_key);
 
-        let mut items: Vec<L::Item> = zeroed(n);
+        let mut items: Vec<L::Item> = if memory.capacity() < n {
+            zeroed(n)
+        } else {
+            std::mem::take(memory)
+        };
+        items.resize(n, L::Item::default());
         let n_parts = n.div_ceil(PART);
         let results: Vec<Mutex<PartCounts>> = (0..n_parts).map(|_| Mutex::default()).collect();
         let targets: Vec<Mutex<&mut [L::Item]>> = items.chunks_mut(PART).map(Mutex::new).collect();
@@ -270,6 +296,11 @@ impl<L: Layout> Partition<L> {
             shift,
             buckets,
         })
+    }
+
+    /// The memory of the cases.
+    pub fn into_items(self) -> Vec<L::Item> {
+        self.items
     }
 
     /// The number of buckets; some may be empty.
@@ -369,7 +400,7 @@ struct PartCounts {
 }
 
 /// The range of all keys.
-fn key_range<S: Score>(
+pub(super) fn key_range<S: Score>(
     threads: usize,
     scores: &[S],
     infinite_allowed: bool,
