@@ -78,7 +78,7 @@ from ironstep.metrics._score_index import (
 from ironstep.metrics._undefined import UndefinedMetricWarning
 
 if TYPE_CHECKING:
-    from ironstep.metrics import streaming
+    from ironstep.metrics import streaming as streaming
 
 __all__ = [
     "BinaryCounts",
@@ -139,7 +139,6 @@ __all__ = [
     "sample_size_proportion",
     "sensitivity_score",
     "specificity_score",
-    "streaming",
     "top_k_accuracy_score",
     "youden_j",
 ]
@@ -152,4 +151,4 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "streaming"})

@@ -13,8 +13,9 @@ use super::sort::{Item, Layout, Partition, Sortable, bucketing};
 use super::truth::Truth;
 use crate::pool;
 
-/// Entries of one run that are merged at a time.
-const TILE: usize = 1 << 15;
+/// Entries of one run that are merged at a time, up to twice as many: with those of the other they stay
+/// in L2.
+const TILE: usize = 1 << 13;
 
 /// One positive case; a negative one is 1.
 const POSITIVE: u32 = 1 << 16;
@@ -74,7 +75,8 @@ impl<S: Sortable> Run<S> {
         // Each chunk of one, or a part of it, with the entries of the other up to where the next begins.
         let mut parts = Vec::new();
         for (index, chunk) in a.chunks.iter().enumerate() {
-            for start in (0..chunk.keys.len()).step_by(TILE) {
+            let n_parts = (chunk.keys.len() / TILE).max(1);
+            for start in (0..chunk.keys.len()).step_by(chunk.keys.len().div_ceil(n_parts)) {
                 parts.push((index, chunk.start_of(chunk.keys[start])));
             }
         }
@@ -268,6 +270,7 @@ impl<K: Copy + Default + Ord> Chunk<K> {
     /// Room for entries.
     fn of_size(n: usize, spare: &Spare<K>) -> Chunk<K> {
         let mut chunk = (spare.lock().ok().and_then(|mut spare| spare.pop())).unwrap_or_default();
+        chunk.truncate(0);
         chunk.keys.resize(n, K::default());
         chunk.counts.resize(n, 0);
         chunk
@@ -342,6 +345,10 @@ impl<K: Copy + Default + Ord> Chunk<K> {
             place += 1;
         }
         chunk.truncate(place);
+        if place < chunk.keys.capacity() / 4 * 3 {
+            chunk.keys.shrink_to_fit();
+            chunk.counts.shrink_to_fit();
+        }
         chunk
     }
 }
