@@ -317,38 +317,111 @@ impl<K: Copy + Default + Ord> Chunk<K> {
     fn merged((keys, counts): Slice<'_, K>, others: &[Slice<'_, K>], spare: &Spare<K>) -> Chunk<K> {
         let n = keys.len() + others.iter().map(|other| other.0.len()).sum::<usize>();
         let mut chunk = Chunk::of_size(n, spare);
-        let counts = &counts[..keys.len()];
-        let (mut i, mut place) = (0, 0);
-        for &(others, more) in others {
-            let more = &more[..others.len()];
-            let mut j = 0;
-            while i < keys.len() && j < others.len() {
-                let (one, other) = (keys[i], others[j]);
-                let (count, add) = (counts[i], more[j]);
-                // Without branches: which comes first is random.
-                let takes_one = one <= other;
-                let takes_other = (other < one) | ((one == other) & fits(count, add));
-                let mask = |takes: bool| u32::from(takes).wrapping_neg();
-                let sum = (count & mask(takes_one)) + (add & mask(takes_other));
-                chunk.write(place, if takes_one { one } else { other }, sum);
-                i += usize::from(takes_one);
-                j += usize::from(takes_other);
-                place += 1;
-            }
-            for (&key, &count) in others[j..].iter().zip(&more[j..]) {
-                chunk.write(place, key, count);
-                place += 1;
-            }
+        let (mut start, mut place) = (0, 0);
+        for &other in others {
+            let last = other.0.last();
+            let end = start + keys[start..].partition_point(|key| Some(key) <= last);
+            let one = (&keys[start..end], &counts[start..end]);
+            place += merge(
+                one,
+                other,
+                &mut chunk.keys[place..],
+                &mut chunk.counts[place..],
+            );
+            start = end;
         }
-        for (&key, &count) in keys[i..].iter().zip(&counts[i..]) {
-            chunk.write(place, key, count);
-            place += 1;
-        }
+        let rest = keys.len() - start;
+        chunk.keys[place..place + rest].copy_from_slice(&keys[start..]);
+        chunk.counts[place..place + rest].copy_from_slice(&counts[start..]);
+        place += rest;
         chunk.truncate(place);
         if place < chunk.keys.capacity() / 4 * 3 {
             chunk.keys.shrink_to_fit();
             chunk.counts.shrink_to_fit();
         }
         chunk
+    }
+}
+
+/// Merges entries, and returns how many there are. In two halves side by side: each step waits for the
+/// one before it, and so the processor has twice as much to do.
+fn merge<K: Copy + Ord>(
+    one: Slice<'_, K>,
+    other: Slice<'_, K>,
+    keys: &mut [K],
+    counts: &mut [u32],
+) -> usize {
+    let start_of = |slice: Slice<'_, K>| match one.0.get(one.0.len() / 2) {
+        Some(middle) => slice.0.partition_point(|key| key < middle),
+        None => 0,
+    };
+    let (i, j) = (start_of(one), start_of(other));
+    let (low_keys, high_keys) = keys.split_at_mut(i + j);
+    let (low_counts, high_counts) = counts.split_at_mut(i + j);
+    let mut low = Lane {
+        one: (&one.0[..i], &one.1[..i]),
+        other: (&other.0[..j], &other.1[..j]),
+        to: (low_keys, low_counts),
+        places: (0, 0, 0),
+    };
+    let mut high = Lane {
+        one: (&one.0[i..], &one.1[i..]),
+        other: (&other.0[j..], &other.1[j..]),
+        to: (high_keys, high_counts),
+        places: (0, 0, 0),
+    };
+    while low.step() && high.step() {}
+    let (used, more) = (low.finish(), high.finish());
+    keys.copy_within(i + j..i + j + more, used);
+    counts.copy_within(i + j..i + j + more, used);
+    used + more
+}
+
+/// Two slices on their way into one.
+struct Lane<'a, K> {
+    one: Slice<'a, K>,
+    other: Slice<'a, K>,
+    to: (&'a mut [K], &'a mut [u32]),
+    places: (usize, usize, usize),
+}
+
+impl<K: Copy + Ord> Lane<'_, K> {
+    /// Writes an entry; false if one of the slices has none left.
+    #[inline(always)]
+    fn step(&mut self) -> bool {
+        let (i, j, place) = self.places;
+        let (Some(&one), Some(&count)) = (self.one.0.get(i), self.one.1.get(i)) else {
+            return false;
+        };
+        let (Some(&other), Some(&more)) = (self.other.0.get(j), self.other.1.get(j)) else {
+            return false;
+        };
+        // Without branches: which comes first is random.
+        let takes_one = one <= other;
+        let takes_other = (other < one) | ((one == other) & fits(count, more));
+        let mask = |takes: bool| u32::from(takes).wrapping_neg();
+        if let (Some(key), Some(sum)) = (self.to.0.get_mut(place), self.to.1.get_mut(place)) {
+            *key = if takes_one { one } else { other };
+            *sum = (count & mask(takes_one)) + (more & mask(takes_other));
+        }
+        self.places = (
+            i + usize::from(takes_one),
+            j + usize::from(takes_other),
+            place + 1,
+        );
+        true
+    }
+
+    /// Writes what is left, and returns how many entries there are.
+    fn finish(mut self) -> usize {
+        while self.step() {}
+        let (i, j, mut place) = self.places;
+        for ((keys, counts), start) in [(self.one, i), (self.other, j)] {
+            let end = place + keys.len() - start;
+            self.to.0[place..end].copy_from_slice(&keys[start..]);
+            self.to.1[place..end].copy_from_slice(&counts[start..]);
+            place = end;
+        }
+        place
     }
 }
