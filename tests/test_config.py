@@ -176,7 +176,10 @@ def test_the_names_of_the_package():
     assert sorted(ironstep.__all__) == [
         "__version__",
         "config",
+        "functional",
         "get_num_threads",
+        "metrics",
+        "optim",
         "set_num_threads",
         "show_config",
     ]

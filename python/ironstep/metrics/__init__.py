@@ -1,8 +1,12 @@
 """Criteria for classifiers: scikit-learn's functions by its names, and those of the lecture and of medicine.
 
 Integers are counted exactly; results are the same for any number of threads. scikit-learn is not
-needed.
+needed. `ironstep.metrics.streaming` has those that take their cases part by part.
 """
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ironstep.metrics._binary_counts import BinaryCounts
 from ironstep.metrics._calibration import Calibration, calibration
@@ -73,6 +77,9 @@ from ironstep.metrics._score_index import (
 )
 from ironstep.metrics._undefined import UndefinedMetricWarning
 
+if TYPE_CHECKING:
+    from ironstep.metrics import streaming as streaming
+
 __all__ = [
     "BinaryCounts",
     "Calibration",
@@ -135,3 +142,13 @@ __all__ = [
     "top_k_accuracy_score",
     "youden_j",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name == "streaming":
+        return importlib.import_module("ironstep.metrics.streaming")
+    raise AttributeError(f"module 'ironstep.metrics' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "streaming"})

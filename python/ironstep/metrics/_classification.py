@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from ironstep import _native
-from ironstep.metrics import _torch
+from ironstep.metrics import _exact_sum, _torch
 from ironstep.metrics._counts import Counts, check_beta, over_root, squared
-from ironstep.metrics._inputs import Array, array, is_number
+from ironstep.metrics._inputs import Array, array, check_sample_weight, is_number
 from ironstep.metrics._pairs import Indicators, LabelPairs, check_targets, compare, compare_columns
 from ironstep.metrics._undefined import check_undefined, value_where_undefined, warn
 
@@ -257,20 +257,30 @@ def accuracy_score(
         equal = _native.count_equal(y_true, y_pred)
         if equal is not None:
             return equal / len(y_true) if normalize else float(equal)
-    y_true, y_pred, weight, kind = check_targets(y_true, y_pred, sample_weight)
-    if kind == "multilabel-indicator":
-        pairs = compare(y_true, y_pred)
-        assert isinstance(pairs, Indicators)
-        right = pairs.equal_rows()
-    else:
-        right = np.asarray(y_true == y_pred)
-    if weight is None:
+    right = right_samples(y_true, y_pred, sample_weight)
+    if sample_weight is None:
         equal = int(np.count_nonzero(right))
         return equal / len(right) if normalize else float(equal)
-    # As two labels, right and wrong: integers are added exactly, floats without loss.
+    weight = check_sample_weight(sample_weight, len(right))
+    if weight.dtype.kind == "f":
+        each = _exact_sum.zeros(2)
+        _exact_sum.add_weighted(each, right, weight)
+        total, of_weights = _exact_sum.values(each).tolist()
+        return float(total / of_weights) if normalize else float(total)
+    # As two labels, right and wrong: integers are added exactly.
     sums = compare_columns(right, right, weight)
     score = sum(sums.tp[sums.find(np.array([True]))].tolist()) if right.any() else 0
     return float(score / sum(sums.tp.tolist())) if normalize else float(score)
+
+
+def right_samples(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Array:
+    """Return for each sample whether it is predicted rightly."""
+    y_true, y_pred, _, kind = check_targets(y_true, y_pred, sample_weight)
+    if kind == "multilabel-indicator":
+        pairs = compare(y_true, y_pred)
+        assert isinstance(pairs, Indicators)
+        return pairs.equal_rows()
+    return np.asarray(y_true == y_pred)
 
 
 def balanced_accuracy_score(

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ironstep.metrics import _exact_sum
 from ironstep.metrics._inputs import (
     Array,
     array,
@@ -193,17 +194,30 @@ def brier_score_loss(
     >>> brier_score_loss([0, 1, 1, 0], [0.1, 0.9, 0.8, 0.3])
     0.0375
     """
+    halves(scale_by_half, 2)
+    each, weight, n_classes = squares(y_true, y_proba, sample_weight, pos_label, labels)
+    score = _exact_sum.weighted_mean(each, weight)
+    return score / 2 if halves(scale_by_half, n_classes) else score
+
+
+def halves(scale_by_half: bool | Literal["auto"], n_classes: int) -> bool:
+    """Whether the Brier score is halved."""
     if not (isinstance(scale_by_half, bool | np.bool_) or scale_by_half == "auto"):
         raise ValueError(f"scale_by_half: got {scale_by_half!r}; True, False or 'auto' expected")
+    return n_classes < 3 if scale_by_half == "auto" else bool(scale_by_half)
+
+
+def squares(
+    y_true: Any, y_proba: Any, sample_weight: Any, pos_label: Any, labels: Any
+) -> tuple[Array, Array | None, int]:
+    """Return each sample's sum of squares, the weights and the number of classes."""
     y_proba = _probabilities(y_proba)
     if y_proba.ndim == 1 or y_proba.shape[1] == 1:
         indicator, y_proba, weight = _one(y_true, y_proba, sample_weight, pos_label)
     else:
         indicator, y_proba, weight = _several(y_true, y_proba, sample_weight, labels)
-    squares = ((indicator.astype(y_proba.dtype) - y_proba) ** 2).sum(axis=1)
-    score = float(np.average(squares, weights=weight))
-    halved = y_proba.shape[1] < 3 if scale_by_half == "auto" else scale_by_half
-    return score * 0.5 if halved else score
+    each = ((indicator.astype(y_proba.dtype) - y_proba) ** 2).sum(axis=1)
+    return each, weight, y_proba.shape[1]
 
 
 def log_loss(
@@ -261,10 +275,19 @@ def log_loss(
             FutureWarning,
         )
         y_proba = y_pred
+    each, weight = losses(y_true, y_proba, sample_weight, labels)
+    if normalize:
+        return _exact_sum.weighted_mean(each, weight)
+    sums = _exact_sum.zeros(2)
+    _exact_sum.add_weighted(sums, each, weight)
+    return float(_exact_sum.values(sums)[0])
+
+
+def losses(
+    y_true: Any, y_proba: Any, sample_weight: Any, labels: Any
+) -> tuple[Array, Array | None]:
+    """Return each sample's loss, and the weights."""
     indicator, y_proba, weight = _several(y_true, _probabilities(y_proba), sample_weight, labels)
     epsilon = np.finfo(y_proba.dtype).eps
     logs = np.log(np.clip(y_proba, epsilon, 1 - epsilon))
-    losses = -np.where(indicator == 1, logs, 0).sum(axis=1)
-    if normalize:
-        return float(np.average(losses, weights=weight))
-    return float(losses.sum() if weight is None else np.dot(losses, weight))
+    return -np.where(indicator == 1, logs, 0).sum(axis=1), weight

@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from ironstep import _native
-from ironstep.metrics import _torch
+from ironstep.metrics import _exact_sum, _torch
 from ironstep.metrics._inputs import (
     Array,
     array,
@@ -287,11 +287,11 @@ def precision_recall_curve(
     precision, recall, thresholds = cases.precision_recall(bool(drop_intermediate))
     # Without a positive case no threshold has a precision, and recall is all ones.
     if not precision[:-1].any():
-        recall[:-1] = _undefined_recall(undefined)
+        recall[:-1] = undefined_recall(undefined)
     return precision, recall, _as_given(cases.scores, thresholds)
 
 
-def _undefined_recall(undefined: Any) -> float:
+def undefined_recall(undefined: Any) -> float:
     what = "No positive class found in y_true, recall is set to one for all thresholds."
     if undefined == "sklearn":
         warn(what)
@@ -564,7 +564,7 @@ def roc_auc_score(
     )
 
 
-_ONE_CLASS = "Only one class is present in y_true. ROC AUC score is not defined in that case."
+ONE_CLASS = "Only one class is present in y_true. ROC AUC score is not defined in that case."
 
 
 def _roc_auc_score(
@@ -590,10 +590,10 @@ def _roc_auc_score(
         if y_true.all() or not y_true.any():
             check_finite_scores(score_column(y_score))
             check_consistent_length(y_true, y_score, weight)
-            return value_where_undefined(undefined, _ONE_CLASS)
+            return value_where_undefined(undefined, ONE_CLASS)
         value = _Binary(y_true, y_score, 1, weight).auc(max_fpr)
         if np.isnan(value):
-            return value_where_undefined(undefined, _ONE_CLASS)
+            return value_where_undefined(undefined, ONE_CLASS)
         return value
 
     if kind == "multiclass" or (kind == "binary" and y_score.ndim == 2 and y_score.shape[1] > 2):
@@ -857,7 +857,7 @@ def average_precision_score(
         value = _Binary(y_true, y_score, pos_label, weight).average_precision()
         if not np.isnan(value):
             return max(0.0, value)
-        recall = _undefined_recall(undefined)
+        recall = undefined_recall(undefined)
         return 0.0 if undefined == "sklearn" else recall
 
     labels = numeric_labels(y_true)
@@ -961,7 +961,7 @@ def top_k_accuracy_score(
     if normalize:
         if sample_weight is None:
             return int(np.count_nonzero(hits)) / len(hits)
-        return float(np.average(hits, weights=column(sample_weight, "sample_weight")))
+        return _exact_sum.weighted_mean(hits, column(sample_weight, "sample_weight"))
     if sample_weight is None:
         return float(np.count_nonzero(hits))
     return float(np.dot(hits, column(sample_weight, "sample_weight")))

@@ -120,6 +120,22 @@ impl<T> Drop for Buffer<T> {
     }
 }
 
+#[allow(private_bounds)]
+impl<T: Plain> Buffer<T> {
+    /// `n` zeros, in its own block if there is room.
+    pub(crate) fn resized(mut self, n: usize) -> Buffer<T> {
+        let units = (n * size_of::<T>()).div_ceil(size_of::<Unit>());
+        if self.units.capacity() < units {
+            drop(self);
+            return buffer(n);
+        }
+        self.units.clear();
+        self.units.resize(units, 0);
+        self.len = n;
+        self
+    }
+}
+
 impl<T> Buffer<T> {
     /// Forgets what lies behind the first `len`.
     pub(crate) fn truncate(&mut self, len: usize) {
@@ -185,6 +201,12 @@ mod tests {
                 other.fill(f64::NAN);
                 other.truncate(3);
                 assert_eq!(other.len(), 3.min(n / 2));
+                for n in [n / 3, 2 * n] {
+                    other = other.resized(n);
+                    assert_eq!(other.len(), n);
+                    assert!(other.iter().all(|&x| x == 0.0));
+                    other.fill(f64::NAN);
+                }
             }
             assert!(kept() <= MOST_KEPT);
         }

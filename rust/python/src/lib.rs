@@ -17,9 +17,10 @@ mod _native {
     use super::config::{get_num_threads, instruction_set, memory_path, set_num_threads};
     #[pymodule_export]
     use super::metrics::{
-        ScoreIndex, average_precision, class_ranks, column_aucs, count_equal, count_pairs, delong,
-        delong_covariance, isotonic_shares, number_labels, precision_recall_curve, roc_auc,
-        roc_curve, rows_sum_to_one, threshold_counts, two_classes, weigh_pairs,
+        ScoreIndex, Stream, auc_of_halves, average_precision, class_ranks, column_aucs,
+        count_equal, count_halves, count_pairs, delong, delong_covariance, exact_add, exact_values,
+        isotonic_shares, number_labels, precision_recall_curve, roc_auc, roc_curve,
+        rows_sum_to_one, threshold_counts, two_classes, weigh_pairs,
     };
     #[pymodule_export]
     use super::optim::{Stepper, clip_coefficient, total_norm, update};

@@ -1,14 +1,17 @@
 //! What the metrics count and sort; the formulas are in Python.
 
 mod confusion;
+mod exact_sum;
 mod factorize;
 mod isotonic;
 mod labels;
 mod ranking;
 mod score_index;
+mod stream;
 mod truth;
 
 pub use confusion::{count_equal, count_pairs, weigh_pairs};
+pub use exact_sum::{exact_add, exact_values};
 pub use factorize::number_labels;
 pub use isotonic::isotonic_shares;
 pub use ranking::{
@@ -16,6 +19,7 @@ pub use ranking::{
     roc_curve, rows_sum_to_one, threshold_counts, two_classes,
 };
 pub use score_index::{ScoreIndex, delong_covariance};
+pub use stream::{Stream, auc_of_halves, count_halves};
 
 use pyo3::prelude::*;
 

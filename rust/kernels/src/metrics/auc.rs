@@ -35,6 +35,15 @@ impl RankSum {
         (pairs > 0).then(|| ratio(self.two_u, pairs))
     }
 
+    /// Cases of one score.
+    pub(super) fn of_ties(positives: u64, negatives: u64) -> RankSum {
+        RankSum {
+            two_u: u128::from(positives) * u128::from(negatives),
+            positives,
+            negatives,
+        }
+    }
+
     /// Appends cases whose scores are all lower.
     pub(super) fn append(&mut self, lower: RankSum) {
         let across = 2 * u128::from(self.positives) * u128::from(lower.negatives);
@@ -87,6 +96,9 @@ fn sorted_rank_sum<L: Layout>(items: &[L::Item]) -> RankSum {
     }
 }
 
+/// Scores that 16 bits can have.
+pub const HALVES: usize = 1 << 16;
+
 /// Counts from scores of 16 bits: there are so few values that nothing is sorted.
 pub fn half_rank_sum(
     threads: usize,
@@ -95,44 +107,14 @@ pub fn half_rank_sum(
     truth: &dyn Truth,
     infinite_allowed: bool,
 ) -> Result<RankSum, BadInput> {
-    const VALUES: usize = 1 << 16;
-    const CHUNK: usize = 1024;
     // measured: below, clearing and reading the counts costs more than sorting
-    if scores.len() < VALUES {
+    if scores.len() < HALVES {
         let scores = widened(half.dtype(), scores);
         return rank_sum(threads, &scores, truth, infinite_allowed);
     }
-    // As few parts as threads, for each has its own counts of 512 KiB.
-    let part = scores
-        .len()
-        .div_ceil(threads.max(1))
-        .next_multiple_of(CHUNK);
-    let n_parts = scores.len().div_ceil(part);
-    // By flag, then by bits.
-    let whole = Mutex::new((vec![0_u64; 2 * VALUES], true));
-    pool::run(threads, n_parts, &|index| {
-        let start = index * part;
-        let mut counts = vec![0_u64; 2 * VALUES];
-        let mut flags = [0; CHUNK];
-        let mut known = true;
-        let end = scores.len().min(start + part);
-        for (chunk, scores) in scores[start..end].chunks(CHUNK).enumerate() {
-            let flags = &mut flags[..scores.len()];
-            known &= truth.flags(start + chunk * CHUNK, flags);
-            for (&bits, &flag) in scores.iter().zip(flags.iter()) {
-                counts[usize::from(flag & 1) << 16 | usize::from(bits)] += 1;
-            }
-        }
-        if let Ok(mut whole) = whole.lock() {
-            whole.1 &= known;
-            for (sum, count) in whole.0.iter_mut().zip(&counts) {
-                *sum += count;
-            }
-        }
-    });
-    let (counts, known) = whole.into_inner().unwrap_or((vec![0; 2 * VALUES], false));
-    let (positives, negatives) = counts.split_at(VALUES);
-    let taken = |bits: u16| positives[usize::from(bits)] + negatives[usize::from(bits)] > 0;
+    let mut counts = vec![0; 2 * HALVES];
+    let known = count_halves(threads, scores, truth, &mut counts);
+    let taken = |bits: u16| counts[usize::from(bits)] + counts[HALVES + usize::from(bits)] > 0;
     let beyond = if infinite_allowed {
         half.infinity() + 1
     } else {
@@ -143,18 +125,80 @@ pub fn half_rank_sum(
     {
         return Err(bad);
     }
+    known.map(|()| rank_sum_of_halves(&counts))
+}
+
+/// Adds to `counts` how many positive cases there are of each 16 bits, and behind them how many
+/// negative ones. Nothing if a label is of neither class.
+pub fn count_halves(
+    threads: usize,
+    scores: &[u16],
+    truth: &dyn Truth,
+    counts: &mut [i64],
+) -> Result<(), BadInput> {
+    const CHUNK: usize = 1024;
+    // As few parts as threads, for each has its own counts of 1 MiB.
+    let part = (scores.len().div_ceil(threads.max(1))).next_multiple_of(CHUNK);
+    let n_parts = scores.len().div_ceil(part.max(1));
+    let count = |part_index: usize, see: &mut dyn FnMut(&[u16], &[u8])| {
+        let start = part_index * part;
+        let mut flags = [0; CHUNK];
+        let mut known = true;
+        let end = scores.len().min(start + part);
+        for (chunk, scores) in scores[start..end].chunks(CHUNK).enumerate() {
+            let flags = &mut flags[..scores.len()];
+            known &= truth.flags(start + chunk * CHUNK, flags);
+            see(scores, flags);
+        }
+        known
+    };
+    let into = |counts: &mut [i64], scores: &[u16], flags: &[u8]| {
+        for (&bits, &flag) in scores.iter().zip(flags) {
+            if let Some(count) = counts.get_mut(usize::from(flag & 1) << 16 | usize::from(bits)) {
+                *count += 1;
+            }
+        }
+    };
+    if scores.len() < HALVES {
+        // Few cases: reading their labels twice costs less than counts of their own.
+        if !(0..n_parts).all(|part| count(part, &mut |_, _| ())) {
+            return Err(BadInput::Label);
+        }
+        (0..n_parts).for_each(|part| {
+            count(part, &mut |scores, flags| into(counts, scores, flags));
+        });
+        return Ok(());
+    }
+    let whole = Mutex::new((vec![0_i64; 2 * HALVES], true));
+    pool::run(threads, n_parts, &|index| {
+        let mut counts = vec![0_i64; 2 * HALVES];
+        let known = count(index, &mut |scores, flags| into(&mut counts, scores, flags));
+        if let Ok(mut whole) = whole.lock() {
+            whole.1 &= known;
+            for (sum, count) in whole.0.iter_mut().zip(&counts) {
+                *sum += count;
+            }
+        }
+    });
+    let (found, known) = whole.into_inner().unwrap_or((Vec::new(), false));
     if !known {
         return Err(BadInput::Label);
     }
-    let mut sum = RankSum::default();
-    let descending = (0..0x8000).rev().chain(0x8001..=0xffff);
-    for bits in descending {
-        let group = |counts: &[u64]| counts[bits] + if bits == 0 { counts[0x8000] } else { 0 };
-        sum.append(RankSum {
-            two_u: u128::from(group(positives)) * u128::from(group(negatives)),
-            positives: group(positives),
-            negatives: group(negatives),
-        });
+    for (sum, count) in counts.iter_mut().zip(found) {
+        *sum += count;
     }
-    Ok(sum)
+    Ok(())
+}
+
+/// Counts from those of [`count_halves`].
+pub fn rank_sum_of_halves(counts: &[i64]) -> RankSum {
+    let mut sum = RankSum::default();
+    let descending = (0..0x8000_usize).rev().chain(0x8001..HALVES);
+    for bits in descending {
+        let of = |bits: usize| counts.get(bits).map_or(0, |&count| count as u64);
+        // −0.0 is 0.
+        let group = |class| of(class + bits) + if bits == 0 { of(class + 0x8000) } else { 0 };
+        sum.append(RankSum::of_ties(group(0), group(HALVES)));
+    }
+    sum
 }

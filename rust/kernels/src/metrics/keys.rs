@@ -11,13 +11,19 @@ use crate::isa::{Isa, per_isa};
 /// A score: a number with an order.
 pub trait Score: Copy + Send + Sync + 'static {
     /// As wide as the score.
-    type Key: Copy + Ord + Into<u64> + Send + Sync;
+    type Key: Copy + Default + Ord + Into<u64> + Send + Sync;
     /// The smallest and the largest key.
     const KEYS: (Self::Key, Self::Key);
     /// The key; a NaN has one too, which means nothing.
     fn key(self) -> Self::Key;
+    /// A key that was widened.
+    fn narrow(key: u64) -> Self::Key;
     /// The score of a key.
-    fn value(key: u64) -> f64;
+    fn from_key(key: Self::Key) -> Self;
+    /// The same as a number.
+    fn value(key: u64) -> f64 {
+        Self::from_key(Self::narrow(key)).to_f64()
+    }
     /// The same number.
     fn to_f64(self) -> f64;
     /// Not a number.
@@ -38,16 +44,20 @@ macro_rules! score {
                 let negative = (bits as $signed >> (<$bits>::BITS - 1)) as $bits;
                 !(bits ^ (negative | SIGN))
             }
-            fn value(key: u64) -> f64 {
+            #[inline(always)]
+            fn narrow(key: u64) -> $bits {
+                key as $bits
+            }
+            #[inline(always)]
+            fn from_key(key: $bits) -> $float {
                 const SIGN: $bits = 1 << (<$bits>::BITS - 1);
-                let ascending = !(key as $bits);
+                let ascending = !key;
                 let negative = ascending & SIGN == 0;
                 <$float>::from_bits(if negative {
                     !ascending
                 } else {
                     ascending ^ SIGN
                 })
-                .into()
             }
             #[inline(always)]
             fn to_f64(self) -> f64 {

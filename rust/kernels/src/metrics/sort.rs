@@ -13,7 +13,7 @@ use super::points::Points;
 use super::truth::Truth;
 use super::{BadInput, first_bad};
 use crate::isa::Isa;
-use crate::memory::{Buffer, Plain, buffer};
+use crate::memory::{Buffer, Plain};
 use crate::pool;
 
 /// Cases that are distributed by one thread at a time.
@@ -139,6 +139,20 @@ pub(super) struct Partition<L: Layout> {
     buckets: usize,
 }
 
+/// log2 of a bucket's width, and the number of buckets, for `n` cases with keys over a range.
+pub(super) fn bucketing<L: Layout>(n: usize, range: u64) -> (u32, usize) {
+    let bits = u64::BITS - range.leading_zeros();
+    let item_bits = 8 * size_of::<L::Item>() as u32;
+    let fits = bits + L::PAYLOAD <= item_bits && bits < u64::BITS;
+    let wanted = if n <= UNDIVIDED && fits {
+        0
+    } else {
+        (n.max(1).ilog2().saturating_sub(BUCKET)).clamp(1, MOST_BUCKETS)
+    };
+    let shift = bits.saturating_sub(wanted);
+    (shift, (range >> shift) as usize + 1)
+}
+
 /// A bucket's cases, sorted.
 pub(super) struct Bucket<'a, L: Layout> {
     /// Which of the buckets.
@@ -151,9 +165,15 @@ pub(super) struct Bucket<'a, L: Layout> {
 }
 
 impl<L: Layout> Bucket<'_, L> {
+    /// The key of a case's score.
+    #[inline(always)]
+    pub fn key(&self, item: L::Item) -> u64 {
+        self.first_key.wrapping_add(item.offset(L::PAYLOAD))
+    }
+
     /// The score of a case.
     pub fn score(&self, item: L::Item) -> f64 {
-        L::Score::value(self.first_key.wrapping_add(item.offset(L::PAYLOAD)))
+        L::Score::value(self.key(item))
     }
 
     /// Fills `counts` with the cases at or above each distinct score, counted over all buckets, and
@@ -192,25 +212,32 @@ impl<L: Layout> Partition<L> {
         truth: &dyn Truth,
         infinite_allowed: bool,
     ) -> Result<Partition<L>, BadInput> {
+        Partition::reusing(
+            &mut Buffer::default(),
+            threads,
+            scores,
+            truth,
+            infinite_allowed,
+        )
+    }
+
+    /// The same in memory that is there, and that [`into_items`](Partition::into_items) gives back.
+    pub fn reusing(
+        memory: &mut Buffer<L::Item>,
+        threads: usize,
+        scores: &[L::Score],
+        truth: &dyn Truth,
+        infinite_allowed: bool,
+    ) -> Result<Partition<L>, BadInput> {
         let n = scores.len();
         assert!(n == truth.len(), "{n} scores and {} labels", truth.len());
         if n >= NEGATIVE as usize {
             return Err(BadInput::TooManyRows(n));
         }
         let (first_key, last_key) = key_range(threads, scores, infinite_allowed)?;
-        let range = last_key - first_key;
-        let bits = u64::BITS - range.leading_zeros();
-        let item_bits = 8 * size_of::<L::Item>() as u32;
-        let fits = bits + L::PAYLOAD <= item_bits && bits < u64::BITS;
-        let wanted = if n <= UNDIVIDED && fits {
-            0
-        } else {
-            (n.max(1).ilog2().saturating_sub(BUCKET)).clamp(1, MOST_BUCKETS)
-        };
-        let shift = bits.saturating_sub(wanted);
-        let buckets = (range >> shift) as usize + 1;
+        let (shift, buckets) = bucketing::<L>(n, last_key - first_key);
 
-        let mut items: Buffer<L::Item> = buffer(n);
+        let mut items = std::mem::take(memory).resized(n);
         let n_parts = n.div_ceil(PART);
         let results: Vec<Mutex<PartCounts>> = (0..n_parts).map(|_| Mutex::default()).collect();
         let targets: Vec<Mutex<&mut [L::Item]>> = items.chunks_mut(PART).map(Mutex::new).collect();
@@ -305,6 +332,11 @@ impl<L: Layout> Partition<L> {
             shift,
             buckets,
         })
+    }
+
+    /// The memory of the cases.
+    pub fn into_items(self) -> Buffer<L::Item> {
+        self.items
     }
 
     /// The number of buckets; some may be empty.
@@ -404,7 +436,7 @@ struct PartCounts {
 }
 
 /// The range of all keys.
-fn key_range<S: Score>(
+pub(super) fn key_range<S: Score>(
     threads: usize,
     scores: &[S],
     infinite_allowed: bool,

@@ -81,6 +81,7 @@ pub fn with_labels<F: WithLabels>(object: &Bound<'_, PyAny>, function: F) -> PyR
 
 struct AsCases<'a, 'py, F> {
     positive: Option<&'a Bound<'py, PyAny>>,
+    negative: Option<&'a Bound<'py, PyAny>>,
     function: F,
 }
 
@@ -98,8 +99,8 @@ impl<R, F: FnOnce(&dyn Truth) -> PyResult<R>> WithLabels for AsCases<'_, '_, F> 
     {
         let (positive, negative) = match self.positive {
             Some(positive) => {
-                let positive = positive.extract::<T>().map_err(Into::into)?;
-                (positive, None)
+                let label = |label: &Bound<'_, PyAny>| label.extract::<T>().map_err(Into::into);
+                (label(positive)?, self.negative.map(label).transpose()?)
             }
             None => match ironstep_kernels::metrics::two_classes(labels) {
                 Some((low, Some(high))) => (high, Some(low)),
@@ -123,7 +124,34 @@ pub fn with_truth<R>(
     positive: Option<&Bound<'_, PyAny>>,
     function: impl FnOnce(&dyn Truth) -> PyResult<R>,
 ) -> PyResult<Option<R>> {
-    with_labels(object, AsCases { positive, function })
+    let negative = None;
+    with_labels(
+        object,
+        AsCases {
+            positive,
+            negative,
+            function,
+        },
+    )
+}
+
+/// Calls `function` with the labels, of which there may be `classes` alone: the negative and the
+/// positive one.
+pub fn with_classes<R>(
+    object: &Bound<'_, PyAny>,
+    classes: &(Bound<'_, PyAny>, Bound<'_, PyAny>),
+    function: impl FnOnce(&dyn Truth) -> PyResult<R>,
+) -> PyResult<R> {
+    let (negative, positive) = (Some(&classes.0), Some(&classes.1));
+    let called = with_labels(
+        object,
+        AsCases {
+            positive,
+            negative,
+            function,
+        },
+    )?;
+    called.ok_or_else(|| error(BadInput::Label))
 }
 
 /// Scores of any type that is sorted.
