@@ -530,7 +530,9 @@ def test_dask_arrays_have_the_answer_of_numpys():
     assert whole.compute() == metrics.roc_auc_score(table["y"], table["scores"])
 
 
-def test_spark_frames_have_the_answer_of_numpys():
+@pytest.mark.filterwarnings("ignore")  # its own, about new pandas
+def test_spark_frames_have_the_answer_of_numpys(monkeypatch):
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)  # its workers need what we have
     sql = pytest.importorskip("pyspark.sql")
     pa = pytest.importorskip("pyarrow")
     table = cases(12, 2000)
