@@ -144,14 +144,12 @@ class ScoreIndex:
         statistic: str,
         value: float,
         *,
-        stratified: bool,
+        draws: str,
         seed: int,
         first: int,
         n_resamples: int,
     ) -> _Floats: ...
-    def resample_counts(
-        self, stratified: bool, seed: int, resample: int
-    ) -> npt.NDArray[np.uint32]: ...
+    def resample_counts(self, draws: str, seed: int, resample: int) -> npt.NDArray[np.uint32]: ...
 
 # metrics/stream.rs
 @final

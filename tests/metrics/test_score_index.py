@@ -1,5 +1,6 @@
 """One sort, many answers: against numpy and against resampling by hand."""
 
+import math
 import signal
 import threading
 import time
@@ -258,3 +259,38 @@ def test_more_resamples_than_memory_are_refused():
     index = metrics.ScoreIndex([0, 1, 0, 1], [1, 2, 3, 4])
     with pytest.raises(MemoryError, match="n_resamples"):
         index.bootstrap(n_resamples=2**61)
+
+
+def test_poisson_draws_are_poissons():
+    """Each case by itself, with mean 1: frequencies, means and what is not correlated."""
+    n = 200_000
+    index = metrics.ScoreIndex(np.arange(n) % 2, np.arange(n))
+    counts = index.resample_counts(0, scheme="poisson", random_state=5)
+    for k in range(8):
+        wanted = np.exp(-1) / math.factorial(k)
+        error = np.sqrt(wanted * (1 - wanted) / n)
+        assert abs((counts == k).mean() - wanted) < 5 * error + 1e-9
+    other = index.resample_counts(1, scheme="poisson", random_state=5)
+    assert abs(np.corrcoef(counts, other)[0, 1]) < 5 / np.sqrt(n)
+    assert abs(np.corrcoef(counts[1:], counts[:-1])[0, 1]) < 5 / np.sqrt(n)
+    np.testing.assert_array_equal(
+        counts, index.resample_counts(0, scheme="poisson", random_state=5, stratify=False)
+    )
+
+
+def test_poisson_resamples_spread_as_multinomial_ones():
+    random = np.random.default_rng(0)
+    y_true = random.integers(0, 2, 3000)
+    index = metrics.ScoreIndex(y_true, random.normal(size=3000) + y_true)
+    values = [
+        index.bootstrap(scheme=scheme, n_resamples=4000, random_state=1)
+        for scheme in ("multinomial", "poisson")
+    ]
+    assert values[1].std() == pytest.approx(values[0].std(), rel=0.06)
+    assert values[1].mean() == pytest.approx(values[0].mean(), abs=1e-3)
+    for scheme in ("multinomial", "poisson"):
+        counts = index.resample_counts(7, scheme=scheme, random_state=1)
+        drawn = index.bootstrap(scheme=scheme, n_resamples=8, random_state=1)[7]
+        assert drawn == index.auc_of_counts(counts)
+    with pytest.raises(ValueError, match="scheme: got 'bayesian'"):
+        index.bootstrap(scheme="bayesian")

@@ -245,6 +245,7 @@ class ScoreIndex:
         value: float | None = None,
         n_resamples: int = 9999,
         stratify: bool = True,
+        scheme: Literal["multinomial", "poisson"] = "multinomial",
         random_state: int | None = None,
         first: int = 0,
     ) -> Array:
@@ -265,6 +266,9 @@ class ScoreIndex:
         n_resamples : int, default=9999
         stratify : bool, default=True
             Whether as many cases of each class are drawn as there are.
+        scheme : {"multinomial", "poisson"}, default="multinomial"
+            ``"poisson"`` draws each case by itself, a number of times that is Poisson-distributed with
+            mean 1, whatever `stratify` says: for many cases the same, and faster.
         random_state : int, default=None
             The seed, from 0 to 2**64 - 1; None takes one at random.
         first : int, default=0
@@ -289,19 +293,24 @@ class ScoreIndex:
         return self._native.bootstrap(
             metric,
             0.0 if value is None else float(value),
-            stratified=stratify,
+            draws=_draws(stratify, scheme),
             seed=seed,
             first=first,
             n_resamples=n_resamples,
         )
 
     def resample_counts(
-        self, resample: int, *, stratify: bool = True, random_state: int = 0
+        self,
+        resample: int,
+        *,
+        stratify: bool = True,
+        scheme: Literal["multinomial", "poisson"] = "multinomial",
+        random_state: int = 0,
     ) -> Array:
         """How often each case is drawn in one of the resamples of `bootstrap`, in the input's order."""
         if resample < 0:
             raise ValueError(f"resample: got {resample}; at least 0 expected")
-        return self._native.resample_counts(stratify, _seed(random_state), resample)
+        return self._native.resample_counts(_draws(stratify, scheme), _seed(random_state), resample)
 
     def _point(self, point: tuple[float, float, float]) -> OperatingPoint:
         threshold, sensitivity, specificity = point
@@ -322,6 +331,12 @@ def _seed(random_state: int) -> int:
     if not 0 <= random_state < 2**64:
         raise ValueError(f"random_state: got {random_state}; a seed from 0 to 2**64 - 1 expected")
     return random_state
+
+
+def _draws(stratify: bool, scheme: str) -> str:
+    if scheme not in ("multinomial", "poisson"):
+        raise ValueError(f"scheme: got {scheme!r}; 'multinomial' or 'poisson' expected")
+    return "poisson" if scheme == "poisson" else "stratified" if stratify else "cases"
 
 
 def delong(y_true: Any, y_score: Any, *, pos_label: Any = None) -> tuple[float, float]:

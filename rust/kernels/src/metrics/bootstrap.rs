@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use super::points::{Points, ratio};
 use super::score_index::{NEW, ROW, ScoreIndex};
 use super::sort::NEGATIVE;
-use crate::isa::Isa;
+use crate::isa::{Isa, per_isa};
 use crate::pool;
 use crate::rng::{GROUP, Stream};
 
@@ -32,13 +32,55 @@ pub enum Statistic {
     Youden,
 }
 
+/// How many cases are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Draws {
+    /// As many of each class as there are.
+    Stratified,
+    /// As many as there are cases, of either class.
+    Cases,
+    /// Each case by itself a number of times that is Poisson-distributed with mean 1: nearly the same
+    /// for many cases, whose counts are then written one after another.
+    Poisson,
+}
+
 /// How cases are drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct Resampling {
-    /// As many of each class as there are; otherwise as many cases of either class.
-    pub stratified: bool,
+    /// How many.
+    pub draws: Draws,
     /// All numbers depend on it.
     pub seed: u64,
+}
+
+/// P(X ≤ k) of the Poisson distribution with mean 1, in units of 2^-32: a number of 32 bits that is
+/// not below so many of them stands for so many draws.
+const POISSON: [u32; 13] = [
+    1_580_030_168,
+    3_160_060_337,
+    3_950_075_421,
+    4_213_413_783,
+    4_279_248_373,
+    4_292_415_291,
+    4_294_609_777,
+    4_294_923_276,
+    4_294_962_463,
+    4_294_966_817,
+    4_294_967_252,
+    4_294_967_292,
+    4_294_967_295,
+];
+
+per_isa! {
+    fn poisson [] [] (bits: &[u32], counts: &mut [u8]) {
+        for (&bits, count) in bits.iter().zip(counts) {
+            let mut draws = 0;
+            for at_most in POISSON {
+                draws += u32::from(bits >= at_most);
+            }
+            *count = draws as u8;
+        }
+    }
 }
 
 /// An index prepared for many resamples.
@@ -54,6 +96,7 @@ pub struct Plan {
 #[derive(Default)]
 struct Scratch {
     counts: Vec<u8>,
+    drawn: u64,
     tps: Vec<u32>,
     fps: Vec<u32>,
 }
@@ -105,7 +148,8 @@ impl Plan {
         pool::run(threads, places.len(), &|index| {
             let mut scratch =
                 (spare.lock().ok().and_then(|mut spare| spare.pop())).unwrap_or_default();
-            self.draw(resampling, first + index as u64, &mut scratch.counts);
+            let Scratch { counts, drawn, .. } = &mut scratch;
+            *drawn = self.draw(resampling, first + index as u64, counts);
             let value = self.statistic(statistic, &mut scratch);
             if let Ok(mut place) = places[index].lock() {
                 **place = value;
@@ -116,8 +160,8 @@ impl Plan {
         });
     }
 
-    /// How often each case is drawn in a resample.
-    fn draw(&self, resampling: Resampling, resample: u64, counts: &mut Vec<u8>) {
+    /// How often each case is drawn in a resample; returns how many are in all.
+    fn draw(&self, resampling: Resampling, resample: u64, counts: &mut Vec<u8>) -> u64 {
         let n = self.walk.len() as u32;
         counts.clear();
         counts.resize(self.walk.len(), 0);
@@ -141,18 +185,28 @@ impl Plan {
                 start += len as u32;
             }
         };
-        if resampling.stratified {
-            let (positives, negatives) = counts.split_at_mut(self.positives as usize);
-            draw(0, self.positives, positives);
-            draw(self.positives, n, negatives);
-        } else {
-            draw(0, n, counts);
+        match resampling.draws {
+            Draws::Stratified => {
+                let (positives, negatives) = counts.split_at_mut(self.positives as usize);
+                draw(0, self.positives, positives);
+                draw(self.positives, n, negatives);
+            }
+            Draws::Cases => draw(0, n, counts),
+            Draws::Poisson => {
+                for (chunk, counts) in counts.chunks_mut(CHUNK).enumerate() {
+                    let bits = &mut bits[..counts.len()];
+                    stream.fill(isa, (chunk * CHUNK / GROUP) as u32, bits);
+                    poisson(isa, bits, counts);
+                }
+                return counts.iter().map(|&count| u64::from(count)).sum();
+            }
         }
+        u64::from(n)
     }
 
     fn statistic(&self, statistic: Statistic, scratch: &mut Scratch) -> f64 {
         if statistic == Statistic::Auc {
-            return self.auc(&scratch.counts);
+            return self.auc(&scratch.counts, scratch.drawn);
         }
         self.accumulate(scratch);
         let points = Points {
@@ -181,19 +235,18 @@ impl Plan {
     }
 
     /// The area, in one pass without branches.
-    fn auc(&self, counts: &[u8]) -> f64 {
+    fn auc(&self, counts: &[u8], drawn: u64) -> f64 {
         let (two_u, positives) = if self.thresholds == self.walk.len() {
             self.two_u::<false>(counts)
         } else {
             self.two_u::<true>(counts)
         };
-        // As many are drawn as there are cases.
-        let negatives = self.walk.len() as u64 - positives;
+        let negatives = drawn - positives;
         let pairs = 2 * u128::from(positives) * u128::from(negatives);
         ratio(u128::from(two_u), pairs)
     }
 
-    /// 2U and the number of positive cases. At most 2^30 cases are drawn: 2U stays below 2^60.
+    /// 2U and the number of positive cases. Hardly more than 2^30 cases are drawn: 2U stays near 2^60.
     #[inline(always)]
     fn two_u<const TIES: bool>(&self, counts: &[u8]) -> (u64, u64) {
         let (mut two_u, mut positives, mut above) = (0_u64, 0_u64, 0_u64);
@@ -216,7 +269,9 @@ impl Plan {
 
     /// The points of the resample's curve, one for each threshold of the whole.
     fn accumulate(&self, scratch: &mut Scratch) {
-        let Scratch { counts, tps, fps } = scratch;
+        let Scratch {
+            counts, tps, fps, ..
+        } = scratch;
         tps.clear();
         fps.clear();
         tps.reserve(self.thresholds);

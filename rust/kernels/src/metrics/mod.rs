@@ -26,7 +26,7 @@ mod truth;
 pub mod weighted;
 
 pub use auc::{HALVES, RankSum, count_halves, half_rank_sum, rank_sum, rank_sum_of_halves};
-pub use bootstrap::{Plan, Resampling, Statistic};
+pub use bootstrap::{Draws, Plan, Resampling, Statistic};
 pub use columns::{Classes, column_rank_sums, rows_sum_to_one};
 pub use curve::{Curve, WeightedCurve, average_precision, curve, delong};
 pub use isotonic::isotonic_shares;

@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 
-use ironstep_kernels::metrics::{self, OperatingPoint, Plan, Resampling, Statistic, WeightedCurve};
+use ironstep_kernels::metrics::{
+    self, Draws, OperatingPoint, Plan, Resampling, Statistic, WeightedCurve,
+};
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
@@ -209,14 +211,14 @@ impl ScoreIndex {
     }
 
     /// The statistic in the resamples from `first` on, NaN where it is not defined.
-    #[pyo3(signature = (statistic, value, *, stratified, seed, first, n_resamples))]
+    #[pyo3(signature = (statistic, value, *, draws, seed, first, n_resamples))]
     #[allow(clippy::too_many_arguments)]
     fn bootstrap<'py>(
         &self,
         py: Python<'py>,
         statistic: &str,
         value: f64,
-        stratified: bool,
+        draws: &str,
         seed: u64,
         first: u64,
         n_resamples: usize,
@@ -230,13 +232,13 @@ impl ScoreIndex {
             "youden" => Statistic::Youden,
             other => return Err(PyValueError::new_err(format!("statistic: got {other:?}"))),
         };
-        let resampling = Resampling { stratified, seed };
+        let resampling = resampling(draws, seed)?;
         let mut values: Vec<f64> = Vec::new();
         (values.try_reserve_exact(n_resamples))
             .map_err(|error| PyMemoryError::new_err(format!("n_resamples: {error}")))?;
         values.resize(n_resamples, 0.0);
-        let draws = self.index.n_rows().max(1).saturating_mul(n_resamples);
-        run(py, draws, |threads, go_on| {
+        let work = self.index.n_rows().max(1).saturating_mul(n_resamples);
+        run(py, work, |threads, go_on| {
             let plan = self.plan();
             let slice = (SLICE / plan.cases().max(1)).max(threads);
             let mut start = first;
@@ -255,15 +257,24 @@ impl ScoreIndex {
     fn resample_counts<'py>(
         &self,
         py: Python<'py>,
-        stratified: bool,
+        draws: &str,
         seed: u64,
         resample: u64,
-    ) -> Bound<'py, PyArray1<u32>> {
-        let resampling = Resampling { stratified, seed };
-        self.plan()
-            .counts(&self.index, resampling, resample)
-            .into_pyarray(py)
+    ) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        let resampling = resampling(draws, seed)?;
+        let counts = self.plan().counts(&self.index, resampling, resample);
+        Ok(counts.into_pyarray(py))
     }
+}
+
+fn resampling(draws: &str, seed: u64) -> PyResult<Resampling> {
+    let draws = match draws {
+        "stratified" => Draws::Stratified,
+        "cases" => Draws::Cases,
+        "poisson" => Draws::Poisson,
+        other => return Err(PyValueError::new_err(format!("draws: got {other:?}"))),
+    };
+    Ok(Resampling { draws, seed })
 }
 
 /// DeLong's covariance matrix of the areas of several indices, row by row; `None` if their cases
