@@ -17,7 +17,7 @@ use crate::memory::{Buffer, Plain};
 use crate::pool;
 
 /// Cases that are distributed by one thread at a time.
-// measured: a part of 2^17 f32 is 512 KiB, which stays in a second-level cache while it is scattered
+// A part of 2^17 f32 is 512 KiB, which stays in a second-level cache while it is scattered
 const PART: usize = 1 << 17;
 
 /// log2 of the most buckets.

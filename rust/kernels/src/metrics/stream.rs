@@ -66,7 +66,7 @@ impl<S: Sortable> Stream<S> {
 
     /// Adds cases; none of them if a score is not finite or a label unknown.
     pub fn add(&mut self, threads: usize, scores: &[S], truth: &dyn Truth) -> Result<(), BadInput> {
-        // measured: the labels of so many cases are read once; of more, a chunk of them twice
+        // The labels of so many cases are read once; of more, a chunk of them twice.
         const CHUNK: usize = 1 << 22;
         key_range(threads, scores, false)?;
         let n = scores.len();
