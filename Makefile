@@ -172,5 +172,5 @@ $(STAMPS)/zig: $(STAMPS)/python
 OLDEST = import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	print(*(r.replace(">=", "==") for r in p["dependencies"] + p["optional-dependencies"]["torch"]))
 $(STAMPS)/oldest: $(STAMPS)/python pyproject.toml
-	$(PY) -m pip install --quiet --only-binary :all: $$($(PY) -c '$(OLDEST)') "ml_dtypes<0.6" # 0.6 wants a newer numpy
+	$(PY) -m pip install --quiet --only-binary :all: $$($(PY) -c '$(OLDEST)') "ml_dtypes<0.6" "pyarrow<17" # later ones want a newer numpy
 	touch $@
