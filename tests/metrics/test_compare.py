@@ -10,7 +10,14 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ironstep.metrics import BinaryCounts, compare, delong_test, holm, mcnemar_test
+from ironstep.metrics import (
+    BinaryCounts,
+    compare,
+    confidence_interval,
+    delong_test,
+    holm,
+    mcnemar_test,
+)
 from ironstep.metrics._compare import _tango_z, mcnemar_p, newcombe_paired, tango
 
 few = st.integers(0, 25)
@@ -227,6 +234,16 @@ def test_every_way_to_compare_scores_agrees(metric):
     grouped = compare(metric, y_true, a, b, groups=np.arange(300))
     for other in (resampled, grouped):
         assert other.standard_error == pytest.approx(auto.standard_error, rel=0.1)
+
+
+def test_both_models_are_judged_at_the_prevalence():
+    y_true, a, b = cases(400)
+    params = {"prevalence": 0.05}
+    pair = compare("ppv", y_true, labels(a), labels(b), metric_params=params)
+    for got, score in ((pair.a, a), (pair.b, b)):
+        estimate = confidence_interval("ppv", y_true, labels(score), metric_params=params)
+        assert got == estimate.value
+    assert params == {"prevalence": 0.05}
 
 
 def test_resamples_are_the_same_for_both_models():

@@ -432,10 +432,11 @@ def statistic(
     if metric in CRITERIA:
         criterion = CRITERIA[metric]
         if criterion.attribute in ("ppv", "npv") and "prevalence" in params:
-            prevalence = float(params.pop("prevalence"))
+            prevalence = float(params["prevalence"])
             if not 0 < prevalence < 1:
                 raise ValueError(f"metric_params: prevalence: got {prevalence}; in (0, 1) expected")
             criterion = at_prevalence(criterion.attribute, prevalence)
+            params = {key: value for key, value in params.items() if key != "prevalence"}
         _no_more(params)
         cell = _limits.cell_of(*_two_classes(y_true, y, pos_label))
         return OfCounts(criterion, _limits.cell_table(cell, groups), cell)
