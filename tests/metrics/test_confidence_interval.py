@@ -373,7 +373,7 @@ def test_cases_that_count_several_times_are_copies(metric, params, ties):
         counts = np.bincount(random.integers(60, size=60), minlength=60)
         rows = np.repeat(np.arange(60), counts)
         drawn = statistic(metric, y_true[rows], score[rows], params, 1, None)
-        assert chosen._value_of(counts) == pytest.approx(drawn.value, rel=1e-12)
+        assert chosen.value_of_counts()(counts) == pytest.approx(drawn.value, rel=1e-12)
 
 
 @pytest.mark.parametrize(("metric", "params"), CURVES)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ironstep import _native
 from ironstep.metrics._arguments import check_options, group_codes
-from ironstep.metrics._distributions import normal_quantile, t_quantile
+from ironstep.metrics._distributions import two_sided_quantile
 from ironstep.metrics._estimate import Estimate
 from ironstep.metrics._inputs import check_consistent_length, column
 from ironstep.metrics._limits import Codes
@@ -205,11 +205,7 @@ def _regressions(
     for design, offset in ((ones, logit), (np.column_stack((ones, logit)), np.zeros(len(truth)))):
         coefficients, covariance = _logistic(truth, design, offset, codes)
         value, error = float(coefficients[-1]), math.sqrt(covariance[-1, -1])
-        quantile = (
-            normal_quantile((1 + level) / 2)
-            if codes is None
-            else t_quantile((1 + level) / 2, int(codes.max()))
-        )
+        quantile = two_sided_quantile(level, None if codes is None else int(codes.max()))
         found.append(
             Estimate(
                 **common,  # type: ignore[arg-type]

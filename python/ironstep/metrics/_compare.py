@@ -13,9 +13,9 @@ from ironstep.metrics import _distributions as dist
 from ironstep.metrics import _proportion, _resampling
 from ironstep.metrics._arguments import check_options, group_codes, note_on_groups
 from ironstep.metrics._confidence_interval import confidence_interval
-from ironstep.metrics._criteria import Proportion
+from ironstep.metrics._criteria import CELLS, Proportion
 from ironstep.metrics._inputs import check_consistent_length, column
-from ironstep.metrics._limits import Codes
+from ironstep.metrics._limits import Codes, border
 from ironstep.metrics._proportion import Interval
 from ironstep.metrics._score_index import ScoreIndex, delong_covariance
 from ironstep.metrics._statistics import (
@@ -230,11 +230,7 @@ def _by_influences(
         variance = k / (k - 1) * float(units @ units)
         names = ("delta", "Wald") if codes is None else ("delta, clusters, t", "Wald, t")
     degrees = None if codes is None else int(codes.max())
-    quantile = (
-        dist.normal_quantile((1 + level) / 2)
-        if degrees is None
-        else dist.t_quantile((1 + level) / 2, degrees)
-    )
+    quantile = dist.two_sided_quantile(level, degrees)
     difference = first.value - second.value
     # What rounding leaves of a variance of zero.
     error = math.sqrt(variance) if variance > 1e-24 else 0.0
@@ -267,13 +263,14 @@ def _paired_proportions(
     assert isinstance(first, OfCounts)
     assert isinstance(second, OfCounts)
     hit_a, hit_b = (_hits(each) for each in (first, second))
-    table = np.array([[np.sum(hit_a & hit_b), np.sum(hit_a & ~hit_b)], [np.sum(~hit_a & hit_b), 0]])
-    n = int(first.n)
-    only_a, only_b = int(table[0, 1]), int(table[1, 0])
+    both, only_a, only_b = (
+        int(which.sum()) for which in (hit_a & hit_b, hit_a & ~hit_b, ~hit_a & hit_b)
+    )
+    n = first.n
     if method == "tango":
         low, high = tango(only_a, only_b, n, level)
     else:
-        low, high = newcombe_paired(int(table[0, 0]), only_a, only_b, n, level)
+        low, high = newcombe_paired(both, only_a, only_b, n, level)
     if alternative == "noninferior":
         assert margin is not None
         p, test = dist.normal_cdf(-_tango_z(only_a, only_b, n, -margin)), "Tango's score"
@@ -290,9 +287,8 @@ def _hits(chosen: OfCounts) -> NDArray[np.bool_]:
     criterion = chosen.criterion
     assert isinstance(criterion, Proportion)
     assert chosen.cell is not None
-    names = ("tp", "fp", "fn", "tn")
-    among = np.isin(chosen.cell, [names.index(name) for name in criterion.among])
-    return np.isin(chosen.cell[among], [names.index(name) for name in criterion.hits])
+    among = np.isin(chosen.cell, [CELLS.index(name) for name in criterion.among])
+    return np.isin(chosen.cell[among], [CELLS.index(name) for name in criterion.hits])
 
 
 def newcombe_paired(both: int, only_a: int, only_b: int, n: int, level: float) -> Interval:
@@ -338,17 +334,10 @@ def tango(only_a: int, only_b: int, n: int, level: float) -> Interval:
     z = dist.normal_quantile((1 + level) / 2)
     at = (only_a - only_b) / n
 
-    def search(end: float) -> float:
-        inside, outside = at, end
-        for _ in range(100):
-            middle = (inside + outside) / 2
-            if abs(_tango_z(only_a, only_b, n, middle)) > z:
-                outside = middle
-            else:
-                inside = middle
-        return inside
+    def beyond(difference: float) -> bool:
+        return abs(_tango_z(only_a, only_b, n, difference)) > z
 
-    return search(-1.0), search(1.0)
+    return border(at, -1.0, beyond), border(at, 1.0, beyond)
 
 
 def mcnemar_p(

@@ -21,6 +21,12 @@ def t_quantile(probability: float, degrees: float) -> float:
     return float(_special().stdtrit(degrees, probability))
 
 
+def two_sided_quantile(level: float, degrees: float | None) -> float:
+    """By what a standard error is multiplied: Student's quantile, or the normal one without degrees."""
+    tail = (1 + level) / 2
+    return normal_quantile(tail) if degrees is None else t_quantile(tail, degrees)
+
+
 def t_cdf(value: float, degrees: float) -> float:
     """Distribution function of Student's distribution."""
     return float(_special().stdtr(degrees, value))

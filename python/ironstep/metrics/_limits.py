@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ironstep.metrics import _proportion
 from ironstep.metrics._criteria import CELLS, Cells, Combination, Criterion, OnScale, Proportion
-from ironstep.metrics._distributions import normal_quantile, t_quantile
+from ironstep.metrics._distributions import normal_quantile, two_sided_quantile
 from ironstep.metrics._proportion import Interval
 
 Flags = NDArray[np.bool_]
@@ -32,9 +32,7 @@ class Table:
 
     def quantile(self, level: float) -> float:
         """The quantile by which a standard error is multiplied."""
-        if self.clusters is None:
-            return normal_quantile((1 + level) / 2)
-        return t_quantile((1 + level) / 2, len(self.clusters) - 1)
+        return two_sided_quantile(level, None if self.clusters is None else len(self.clusters) - 1)
 
     def covariance(self, *influences: Cells) -> Cells:
         """Covariances of what has these influences of a case in each cell."""
@@ -179,17 +177,19 @@ def newcombe_auc(auc: float, n_positive: int, n_negative: int, level: float) -> 
         variance = area * (1 - area) * factor / (n_positive * n_negative)
         return abs(area - auc) > z * math.sqrt(variance)
 
-    def search(end: float) -> float:
-        inside, outside = auc, end
-        for _ in range(100):
-            middle = (inside + outside) / 2
-            if beyond(middle):
-                outside = middle
-            else:
-                inside = middle
-        return inside
+    low = 0.0 if auc == 0 else border(auc, 0.0, beyond)
+    return low, (1.0 if auc == 1 else border(auc, 1.0, beyond))
 
-    return (0.0 if auc == 0 else search(0.0)), (1.0 if auc == 1 else search(1.0))
+
+def border(inside: float, outside: float, beyond: Callable[[float], bool]) -> float:
+    """Return the last value on the way out that is not beyond, by bisection."""
+    for _ in range(100):
+        middle = (inside + outside) / 2
+        if beyond(middle):
+            outside = middle
+        else:
+            inside = middle
+    return inside
 
 
 def cell_of(is_positive: Flags, is_called: Flags) -> Codes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ironstep.metrics import _resampling
 from ironstep.metrics._arguments import check_options
 from ironstep.metrics._score_index import OperatingPoint, ScoreIndex
-from ironstep.metrics._statistics import Progress, curve_of_counts
+from ironstep.metrics._statistics import Progress, curves_of_counts
 
 Rule = Literal["youden", "sensitivity", "specificity", "cost"]
 Counts = NDArray[np.int64]
@@ -143,14 +143,15 @@ def choose_and_judge(
     tps, fps = index.tps, index.fps
     apparent = _rates(tps, fps, choose(tps, fps))
 
+    curve = curves_of_counts(index)
     inside, outside = np.empty((n_resamples, 2)), np.empty((n_resamples, 2))
     for resample in range(n_resamples):
         drawn = index.resample_counts(resample, random_state=seed).astype(np.int64)
-        new_tps, new_fps = curve_of_counts(index, drawn)
+        new_tps, new_fps = curve(drawn)
         at = choose(new_tps, new_fps)
         inside[resample] = _rates(new_tps, new_fps, at)
         left_out = (drawn == 0).astype(np.int64)
-        outside[resample] = _rates(*curve_of_counts(index, left_out), at)
+        outside[resample] = _rates(*curve(left_out), at)
         if progress is not None:
             progress(resample + 1, n_resamples)
 

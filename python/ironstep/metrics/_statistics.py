@@ -19,7 +19,7 @@ from ironstep.metrics._criteria import (
     Scale,
     at_prevalence,
 )
-from ironstep.metrics._distributions import normal_quantile, t_quantile
+from ironstep.metrics._distributions import t_quantile, two_sided_quantile
 from ironstep.metrics._inputs import column, type_of_target
 from ironstep.metrics._limits import Codes, Flags, Limits, Table
 from ironstep.metrics._pairs import LabelPairs, compare
@@ -39,7 +39,6 @@ class Statistic:
     """Names of methods by formula, the default first; none: the default is to resample."""
     of_classes = True
     """Whether the share of positives plays no part in it."""
-    note: str | None = None
 
     def limits(self, method: str, level: float) -> Limits:
         """Limits by a formula."""
@@ -166,14 +165,19 @@ class OfScores(Statistic):
             return index.sensitivity_at_specificity(at).sensitivity
         return index.specificity_at_sensitivity(at).specificity
 
-    def _value_of(self, counts: NDArray[np.int64]) -> float:
-        """Value where each case counts so often."""
+    def value_of_counts(self) -> Callable[[NDArray[np.int64]], float]:
+        """Return a function: the value where each case counts so often."""
         if self.name == "auc":
-            return self.index.auc_of_counts(counts)
-        tps, fps = curve_of_counts(self.index, counts)
-        if not tps[-1] or not fps[-1]:
-            return math.nan
-        return _of_curve(self.name, tps, fps, self.at)
+            return self.index.auc_of_counts
+        curve = curves_of_counts(self.index)
+
+        def value(counts: NDArray[np.int64]) -> float:
+            tps, fps = curve(counts)
+            if not tps[-1] or not fps[-1]:
+                return math.nan
+            return _of_curve(self.name, tps, fps, self.at)
+
+        return value
 
     def limits(self, method: str, level: float) -> Limits:
         index, value = self.index, self.value
@@ -185,10 +189,8 @@ class OfScores(Statistic):
             low, high = _limits.newcombe_auc(value, index.n_positive, index.n_negative, level)
             return Limits(low, high, "newcombe", None, ("DeLong's variance is zero",))
         error = math.sqrt(variance)
-        quantile = (
-            normal_quantile((1 + level) / 2)
-            if self.groups is None
-            else t_quantile((1 + level) / 2, int(self.groups.max()))
+        quantile = two_sided_quantile(
+            level, None if self.groups is None else int(self.groups.max())
         )
         half = quantile * error * scale.slope(value)
         at = float(scale.to(value))
@@ -230,18 +232,26 @@ class OfScores(Statistic):
                     progress(start + size, n)
             return np.concatenate(parts)
         draws = _resampling.drawn(int(self.groups.max()) + 1, n, seed)
-        values = (self._value_of(counts[self.groups]) for counts in draws)
+        value = self.value_of_counts()
+        values = (value(counts[self.groups]) for counts in draws)
         return _resampling.with_progress(values, n, progress)
 
 
-def curve_of_counts(
-    index: ScoreIndex, counts: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """True and false positives at each threshold, where each case counts so often."""
-    starts = np.concatenate(([0], np.cumsum(_alternating(index))))
-    sums = np.concatenate(([0], np.cumsum(counts[index.order])))[starts]
-    tps, fps = np.cumsum(np.diff(sums).reshape(-1, 2), axis=0).T
-    return tps, fps
+def curves_of_counts(
+    index: ScoreIndex,
+) -> Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return a function: true and false positives at each threshold, where each case counts so often.
+
+    What it needs of the index is asked for once.
+    """
+    order, starts = index.order, np.concatenate(([0], np.cumsum(_alternating(index))))
+
+    def curve(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        sums = np.concatenate(([0], np.cumsum(counts[order])))[starts]
+        tps, fps = np.cumsum(np.diff(sums).reshape(-1, 2), axis=0).T
+        return tps, fps
+
+    return curve
 
 
 def _of_curve(name: str, tps: NDArray[np.int64], fps: NDArray[np.int64], at: float | None) -> float:
