@@ -34,6 +34,38 @@ def number_labels(
     y_true: npt.NDArray[Any], y_pred: npt.NDArray[Any], /
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uintp]] | None: ...
 
+# norm.rs
+def batch_norm_forward(
+    input: Any,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    residual: Any,
+    output: Any,
+    saved: Any,
+    *,
+    training: bool,
+    momentum: float,
+    eps: float,
+    relu: bool,
+) -> None: ...
+def batch_norm_backward(
+    grad_output: Any,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    output: Any,
+    saved: Any,
+    grad_input: Any,
+    grad_residual: Any,
+    grad_weight: Any,
+    grad_bias: Any,
+    *,
+    training: bool,
+    relu: bool,
+) -> None: ...
+
 # optim.rs
 def clip_coefficient(norm: float, max_norm: float) -> float: ...
 def total_norm(norm: float, other: float) -> float: ...

@@ -401,3 +401,56 @@ pub fn widened(dtype: DType, bits: &[u16]) -> Vec<f32> {
     }
     wide
 }
+
+/// A list of few numbers, in `f64`.
+///
+/// # Safety
+/// Its elements, `stride` apart from `from` on, are valid for reads.
+pub unsafe fn numbers(dtype: DType, from: *const u8, len: usize, stride: isize) -> Vec<f64> {
+    if len == 0 {
+        return Vec::new();
+    }
+    let grid = Grid {
+        rows: 1,
+        cols: len,
+        row_stride: 0,
+        col_stride: stride,
+    };
+    // SAFETY: by contract, the grid is the list.
+    unsafe {
+        if dtype == DType::F64 {
+            let mut wide = vec![0.0; len];
+            f64::load(Isa::current(), dtype, from, grid, &mut wide);
+            wide
+        } else {
+            let mut wide = vec![0.0; len];
+            f32::load(Isa::current(), dtype, from, grid, &mut wide);
+            wide.into_iter().map(f64::from).collect()
+        }
+    }
+}
+
+/// Writes such a list, each number rounded once to `f64` or `f32` and from there to the type.
+///
+/// # Safety
+/// Its elements, `stride` apart from `to` on, are valid for writes.
+pub unsafe fn set_numbers(dtype: DType, to: *mut u8, stride: isize, numbers: &[f64]) {
+    if numbers.is_empty() {
+        return;
+    }
+    let grid = Grid {
+        rows: 1,
+        cols: numbers.len(),
+        row_stride: 0,
+        col_stride: stride,
+    };
+    // SAFETY: by contract, the grid is the list.
+    unsafe {
+        if dtype == DType::F64 {
+            f64::store(Isa::current(), dtype, numbers, grid, to);
+        } else {
+            let narrow: Vec<f32> = numbers.iter().map(|&number| number as f32).collect();
+            f32::store(Isa::current(), dtype, &narrow, grid, to);
+        }
+    }
+}

@@ -80,20 +80,20 @@ impl Isa {
 /// elsewhere would not inherit the target features, and slices keep their `noalias`, without which
 /// loops over five buffers are not vectorised.
 macro_rules! per_isa {
-    ($(#[$meta:meta])* fn $($rest:tt)*) => {
-        $crate::isa::per_isa! { @ [] [$(#[$meta])*] $($rest)* }
+    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => {
+        $crate::isa::per_isa! { @ [$vis] [] [$(#[$meta])*] $($rest)* }
     };
-    ($(#[$meta:meta])* unsafe fn $($rest:tt)*) => {
-        $crate::isa::per_isa! { @ [unsafe] [$(#[$meta])*] $($rest)* }
+    ($(#[$meta:meta])* $vis:vis unsafe fn $($rest:tt)*) => {
+        $crate::isa::per_isa! { @ [$vis] [unsafe] [$(#[$meta])*] $($rest)* }
     };
     (
-        @ [$($unsafe:tt)?] [$(#[$meta:meta])*]
+        @ [$vis:vis] [$($unsafe:tt)?] [$(#[$meta:meta])*]
         $name:ident [$($generics:tt)*] [$($pass:tt)*] ($($arg:ident : $ty:ty),* $(,)?)
         $(-> $ret:ty)? $body:block
     ) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments)]
-        $($unsafe)? fn $name<$($generics)*>(isa: $crate::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
+        $vis $($unsafe)? fn $name<$($generics)*>(isa: $crate::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
             #[allow(clippy::too_many_arguments)]
             $($unsafe)? fn scalar<$($generics)*>($($arg: $ty),*) $(-> $ret)? $body
 

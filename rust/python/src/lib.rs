@@ -4,6 +4,7 @@
 mod config;
 mod error;
 mod metrics;
+mod norm;
 mod optim;
 mod team;
 mod tensor;
@@ -22,6 +23,8 @@ mod _native {
         isotonic_shares, number_labels, precision_recall_curve, roc_auc, roc_curve,
         rows_sum_to_one, threshold_counts, two_classes, weigh_pairs,
     };
+    #[pymodule_export]
+    use super::norm::{batch_norm_backward, batch_norm_forward};
     #[pymodule_export]
     use super::optim::{Stepper, clip_coefficient, total_norm, update};
     #[pymodule_export]

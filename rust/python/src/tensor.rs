@@ -377,6 +377,27 @@ pub fn view_of_array<'a>(
     Ok(View::new(data.cast(), dtype, shape, strides))
 }
 
+/// The memory of an array or tensor.
+pub fn view_of<'a>(
+    object: &Bound<'_, PyAny>,
+    written: bool,
+    arena: &mut Arena,
+) -> PyResult<Result<View<'a>, Refusal>> {
+    if let Ok(array) = object.cast::<PyUntypedArray>() {
+        return Ok(view_of_array(array, written, arena));
+    }
+    if let Some(torch) = Torch::loaded(object.py())?
+        && torch.is_tensor(object)?
+    {
+        return Ok(torch.view(object, arena));
+    }
+    let text = format!(
+        "got {}; a numpy array or a torch tensor expected",
+        type_name(object)
+    );
+    Ok(Err(Refusal::Type(text)))
+}
+
 /// A shape as Python writes it.
 pub fn shape_text(shape: &[i64]) -> String {
     match shape {

@@ -3,7 +3,6 @@
 use ironstep_kernels::optim::{Prepared, clip_coefficient};
 use ironstep_kernels::overlap::{Extent, Search};
 use ironstep_kernels::work::{Tensor, View};
-use numpy::PyUntypedArray;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -11,8 +10,7 @@ use pyo3::types::{PyDict, PyList};
 
 use super::rules::{NamedRule, Options, with_rule};
 use super::{Job, agree};
-use crate::error::Refusal;
-use crate::tensor::{Arena, Torch, type_name, view_of_array};
+use crate::tensor::{Arena, Torch, view_of};
 
 /// The operands of one name, one for each parameter.
 type Named<'py> = (String, Vec<Bound<'py, PyAny>>);
@@ -75,7 +73,7 @@ fn run<R: NamedRule>(
                 .get(index)
                 .ok_or_else(|| PyValueError::new_err("a list changed its length"))?;
             let view =
-                view(object, written, &mut arena)?.map_err(|refusal| refusal.of(name, index))?;
+                view_of(object, written, &mut arena)?.map_err(|refusal| refusal.of(name, index))?;
             agree(views.first().unwrap_or(&view), &view, operand > 1)
                 .map_err(|refusal| refusal.of(name, index))?;
             extents.push(Extent::new(&view, written));
@@ -131,25 +129,4 @@ fn run<R: NamedRule>(
     let norm = job.grad_norm(py)?;
     job.step(py, clip_coefficient(norm, max_norm))?;
     Ok(Some(norm))
-}
-
-/// The memory of an array or tensor.
-fn view<'a>(
-    object: &Bound<'_, PyAny>,
-    written: bool,
-    arena: &mut Arena,
-) -> PyResult<Result<View<'a>, Refusal>> {
-    if let Ok(array) = object.cast::<PyUntypedArray>() {
-        return Ok(view_of_array(array, written, arena));
-    }
-    if let Some(torch) = Torch::loaded(object.py())?
-        && torch.is_tensor(object)?
-    {
-        return Ok(torch.view(object, arena));
-    }
-    let text = format!(
-        "got {}; a numpy array or a torch tensor expected",
-        type_name(object)
-    );
-    Ok(Err(Refusal::Type(text)))
 }

@@ -1,0 +1,352 @@
+//! `(N, C)`, and channels_last: rows with an element of each channel.
+//!
+//! All is summed before any is written. A tile of rows is summed as a whole by one thread, and the tiles'
+//! results are put together in their order; the tiles depend on the shape alone.
+
+use super::columns::{self, Gradients, Normals};
+use super::lanes::LANES;
+use super::moments::{Runs, merge};
+use super::stage::Stage;
+use super::{Backward, Forward, Gradient, Normal, Statistics, Sums};
+use crate::dtype::Float;
+use crate::isa::Isa;
+use crate::pool;
+use crate::slots::Slots;
+
+/// Elements that are summed in their own type.
+// measured:
+const PART: usize = 8192;
+
+/// Rows of a part: a sum in the elements' own type adds up no more than the last, and what a part costs
+/// for each column is shared by the first.
+const PART_ROWS: std::ops::RangeInclusive<usize> = 16..=64;
+
+/// Elements of a tile, and the rows that it has at least.
+const TILE: usize = 64 * 1024;
+const TILE_ROWS: usize = 128;
+
+/// Columns of a tile, at most.
+const PANEL: usize = 4096;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rows {
+    rows: usize,
+    channels: usize,
+}
+
+/// Rows that are put together, from column `first` on.
+#[derive(Clone, Copy, Debug)]
+struct Tile {
+    at: usize,
+    first: usize,
+    runs: Runs,
+}
+
+impl Rows {
+    pub(super) fn new(rows: usize, channels: usize) -> Rows {
+        Rows { rows, channels }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.rows
+    }
+
+    /// How many rows are taken as one: short ones until they are whole strips.
+    fn folded(&self) -> usize {
+        const SHORT: usize = 2 * LANES;
+        if self.channels >= SHORT {
+            return 1;
+        }
+        let odd = LANES >> self.channels.trailing_zeros().min(LANES.ilog2());
+        if self.rows < odd { 1 } else { odd }
+    }
+
+    /// The tiles; rows that are left over from the folded ones are the last.
+    fn tiles(&self) -> Vec<Tile> {
+        let folded = self.folded();
+        let width = self.channels * folded;
+        let rows = self.rows / folded;
+        let tile_rows = (TILE / width.max(1)).max(TILE_ROWS);
+        let mut tiles = Vec::new();
+        for row in (0..rows).step_by(tile_rows) {
+            for first in (0..width).step_by(PANEL) {
+                tiles.push(Tile {
+                    at: row * width + first,
+                    first,
+                    runs: Runs {
+                        rows: tile_rows.min(rows - row),
+                        cols: PANEL.min(width - first),
+                        pitch: width,
+                    },
+                });
+            }
+        }
+        if !self.rows.is_multiple_of(folded) {
+            tiles.push(Tile {
+                at: rows * width,
+                first: 0,
+                runs: Runs {
+                    rows: self.rows - rows * folded,
+                    cols: self.channels,
+                    pitch: self.channels,
+                },
+            });
+        }
+        tiles
+    }
+
+    /// Calls `part` for the parts of a tile: its first element, its rows.
+    fn parts(tile: &Tile, mut part: impl FnMut(usize, Runs)) {
+        let Runs { rows, cols, pitch } = tile.runs;
+        let part_rows = (PART / cols.max(1)).clamp(*PART_ROWS.start(), *PART_ROWS.end());
+        for row in (0..rows).step_by(part_rows) {
+            let runs = Runs {
+                rows: part_rows.min(rows - row),
+                ..tile.runs
+            };
+            part(tile.at + row * pitch, runs);
+        }
+    }
+
+    /// A list with a value for each column, made of the values for each channel.
+    fn per_column<F: Copy>(&self, of_channel: impl Iterator<Item = F>) -> Vec<F> {
+        of_channel.collect::<Vec<F>>().repeat(self.folded())
+    }
+
+    fn normals<F: Float>(&self, normals: &[Normal<F>]) -> Normals<F> {
+        Normals {
+            center: self.per_column(normals.iter().map(|normal| normal.center)),
+            scale: self.per_column(normals.iter().map(|normal| normal.scale)),
+            shift: self.per_column(normals.iter().map(|normal| normal.shift)),
+        }
+    }
+
+    /// Reduces every tile to two lists of its columns, and these to two of the channels: `merge` gets
+    /// lists, their count of rows, and those that are merged into them.
+    fn reduce<F: Float>(
+        &self,
+        threads: usize,
+        tiles: &[Tile],
+        stage: &(impl Fn() -> Stage<F> + Sync),
+        part: &(impl Fn(&mut Stage<F>, usize, Runs, usize, usize, &mut [Vec<f64>; 2]) + Sync),
+        merge: &impl Fn(f64, [&mut [f64]; 2], f64, [&[f64]; 2]),
+    ) -> [Vec<f64>; 2] {
+        let places = Slots::new(tiles.len(), <[Vec<f64>; 2]>::default);
+        pool::run(threads, tiles.len(), &|index| {
+            let tile = &tiles[index];
+            let mut stage = stage();
+            let mut lists = [vec![0.0; tile.runs.cols], vec![0.0; tile.runs.cols]];
+            let mut done = 0;
+            Self::parts(tile, |at, runs| {
+                part(&mut stage, at, runs, tile.first, done, &mut lists);
+                done += runs.rows;
+            });
+            // SAFETY: the place is this tile's alone.
+            unsafe { places.set(index, lists) };
+        });
+        let folded = self.folded();
+        let width = self.channels * folded;
+        let mut wide = [vec![0.0; width], vec![0.0; width]];
+        let mut of_channel = [vec![0.0; self.channels], vec![0.0; self.channels]];
+        let mut count = 0.0;
+        let mut fold = |wide: &mut [Vec<f64>; 2], rows: f64| {
+            for fold in 0..folded {
+                let columns = fold * self.channels..(fold + 1) * self.channels;
+                let part = wide.each_ref().map(|list| &list[columns.clone()]);
+                merge(
+                    count,
+                    of_channel.each_mut().map(|list| &mut list[..]),
+                    rows,
+                    part,
+                );
+                count += rows;
+            }
+        };
+        let mut done = 0;
+        for (tile, part) in tiles.iter().zip(places.into_values()) {
+            let rows = tile.runs.rows;
+            if tile.runs.pitch != width {
+                fold(&mut wide, done as f64);
+                merge(
+                    count,
+                    of_channel.each_mut().map(|list| &mut list[..]),
+                    rows as f64,
+                    part.each_ref().map(|list| &list[..]),
+                );
+                return of_channel;
+            }
+            let columns = tile.first..tile.first + tile.runs.cols;
+            let lists = wide.each_mut().map(|list| &mut list[columns.clone()]);
+            merge(
+                done as f64,
+                lists,
+                rows as f64,
+                part.each_ref().map(|list| &list[..]),
+            );
+            if columns.end == width {
+                done += rows;
+            }
+        }
+        fold(&mut wide, done as f64);
+        of_channel
+    }
+
+    /// Calls `task` for every part of every tile, a tile a thread.
+    fn each_part<F: Float>(
+        &self,
+        threads: usize,
+        tiles: &[Tile],
+        stage: &(impl Fn() -> Stage<F> + Sync),
+        task: &(impl Fn(&mut Stage<F>, usize, Runs, usize) + Sync),
+    ) {
+        pool::run(threads, tiles.len(), &|index| {
+            let mut stage = stage();
+            let tile = &tiles[index];
+            Self::parts(tile, |at, runs| task(&mut stage, at, runs, tile.first));
+        });
+    }
+
+    /// # Safety
+    /// As for [`super::forward`].
+    pub(super) unsafe fn forward<F: Float>(
+        &self,
+        isa: Isa,
+        threads: usize,
+        job: &Forward,
+        given: Option<&[Statistics]>,
+    ) -> Vec<Statistics> {
+        let tiles = self.tiles();
+        let stage = || Stage::<F>::new(isa, job.dtype);
+        let found = match given {
+            Some(given) => given.to_vec(),
+            None => {
+                let [means, squares] = self.reduce(
+                    threads,
+                    &tiles,
+                    &stage,
+                    &|stage, at, runs, _, done, [means, squares]| {
+                        // SAFETY: the rows lie in the input.
+                        unsafe {
+                            stage.with(at, runs, [job.input], [], |[x], [], runs| {
+                                columns::moments(isa, x, runs, done, means, squares);
+                            });
+                        }
+                    },
+                    &|count, [means, squares], rows, part| {
+                        merge(count, means, squares, rows, part[0], part[1]);
+                    },
+                );
+                let channels = means.into_iter().zip(squares);
+                let statistics = |(mean, squares): (f64, f64)| Statistics {
+                    mean,
+                    variance: squares / self.rows as f64,
+                };
+                channels.map(statistics).collect()
+            }
+        };
+        let normals: Vec<Normal<F>> = (0..self.channels)
+            .map(|channel| job.normal(channel, &found[channel]))
+            .collect();
+        let normals = self.normals(&normals);
+        self.each_part(threads, &tiles, &stage, &|stage, at, runs, first| {
+            // SAFETY: the rows lie in all buffers, and are this call's alone.
+            unsafe {
+                stage.with(
+                    at,
+                    runs,
+                    [job.input, job.residual],
+                    [job.output],
+                    |[x, r], [y], runs| {
+                        columns::normalise(isa, x, r, y, runs, first, &normals, job.relu);
+                    },
+                );
+            }
+        });
+        found
+    }
+
+    /// # Safety
+    /// As for [`super::backward`].
+    pub(super) unsafe fn backward<F: Float>(
+        &self,
+        isa: Isa,
+        threads: usize,
+        job: &Backward,
+    ) -> Vec<Sums> {
+        let tiles = self.tiles();
+        let stage = || Stage::<F>::new(isa, job.dtype);
+        let mask = job.mask();
+        let normals: Vec<Normal<F>> = (0..self.channels)
+            .map(|channel| job.normal(channel))
+            .collect();
+        let normals = self.normals(&normals);
+        let mut found = Vec::new();
+        if job.needs_sums() {
+            let [grads, products] = self.reduce(
+                threads,
+                &tiles,
+                &stage,
+                &|stage, at, runs, first, _, [grads, products]| {
+                    // SAFETY: the rows lie in all buffers.
+                    unsafe {
+                        stage.with(at, runs, job.inputs(), [], |[x, dy, y], [], runs| {
+                            columns::sums(
+                                isa, x, dy, y, runs, first, &normals, mask, grads, products,
+                            );
+                        });
+                    }
+                },
+                &|_, lists, _, parts| {
+                    for (list, part) in lists.into_iter().zip(parts) {
+                        list.iter_mut()
+                            .zip(part)
+                            .for_each(|(sum, part)| *sum += part);
+                    }
+                },
+            );
+            let channels = grads.into_iter().zip(products).enumerate();
+            found = channels
+                .map(|(channel, (grads, products))| {
+                    job.centered::<F>(channel, &Sums { grads, products })
+                })
+                .collect();
+        }
+        if !job.writes() {
+            return found;
+        }
+        let none = Sums::default();
+        let gradients: Vec<Gradient<F>> = (0..self.channels)
+            .map(|channel| {
+                job.gradient(
+                    self.rows as f64,
+                    channel,
+                    found.get(channel).unwrap_or(&none),
+                )
+            })
+            .collect();
+        let gradients = Gradients {
+            mean: self.per_column(gradients.iter().map(|gradient| gradient.mean)),
+            scale: self.per_column(gradients.iter().map(|gradient| gradient.scale)),
+            slope: self.per_column(gradients.iter().map(|gradient| gradient.slope)),
+            offset: self.per_column(gradients.iter().map(|gradient| gradient.offset)),
+        };
+        self.each_part(threads, &tiles, &stage, &|stage, at, runs, first| {
+            let outputs = [job.grad_input, job.grad_residual];
+            // SAFETY: the rows lie in all buffers, and are this call's alone.
+            unsafe {
+                stage.with(
+                    at,
+                    runs,
+                    job.inputs(),
+                    outputs,
+                    |[x, dy, y], [dx, dr], runs| {
+                        columns::gradient(
+                            isa, x, dy, y, dx, dr, runs, first, &normals, &gradients, mask,
+                        );
+                    },
+                );
+            }
+        });
+        found
+    }
+}
