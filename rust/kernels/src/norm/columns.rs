@@ -1,10 +1,12 @@
 //! The kernels of channels side by side: a run is a row, with an element of each. Sums run down the
 //! columns, a strip of them at a time.
 
-use super::lanes::{LANES, Lanes, read, write};
+use std::slice::{from_raw_parts, from_raw_parts_mut};
+
+use super::lanes::{LANES, Lanes, read, strips_of};
+use super::map::{self, Mask, NONE, OF_INPUT, OF_OUTPUT, passing};
 use super::moments::{Runs, in_range, merge};
-use super::runs::masked;
-use super::{Gradient, Mask, Normal, in_wider, relu_passes};
+use super::{Gradient, Normal, in_wider};
 use crate::dtype::Float;
 use crate::isa::per_isa;
 
@@ -25,15 +27,76 @@ pub(super) struct Gradients<F> {
     pub offset: Vec<F>,
 }
 
-/// Calls `strip(column, width)` for every strip of a row; `width` is a constant where it is whole.
-#[inline(always)]
-fn strips(width: usize, mut strip: impl FnMut(usize, usize)) {
-    let rest = width % LANES;
-    for column in (0..width - rest).step_by(LANES) {
-        strip(column, LANES);
+/// The same of some columns: slices of one length.
+struct NormalsOf<'a, F> {
+    center: &'a [F],
+    scale: &'a [F],
+    shift: &'a [F],
+}
+
+struct GradientsOf<'a, F> {
+    mean: &'a [F],
+    scale: &'a [F],
+    slope: &'a [F],
+    offset: &'a [F],
+}
+
+impl<F: Float> Normals<F> {
+    #[inline(always)]
+    fn of(&self, first: usize, columns: usize) -> NormalsOf<'_, F> {
+        let of = |list| &<[F]>::split_at(list, first).1[..columns];
+        NormalsOf {
+            center: of(&self.center),
+            scale: of(&self.scale),
+            shift: of(&self.shift),
+        }
     }
-    if rest > 0 {
-        strip(width - rest, rest);
+}
+
+impl<F: Float> NormalsOf<'_, F> {
+    #[inline(always)]
+    fn at(&self, column: usize) -> Normal<F> {
+        Normal {
+            center: self.center[column],
+            scale: self.scale[column],
+            shift: self.shift[column],
+        }
+    }
+
+    /// The numbers of a strip of columns.
+    #[inline(always)]
+    fn strip(&self, column: usize, width: usize) -> [Lanes<F>; 3] {
+        let of = |list: &[F]| {
+            let list = &list[column..column + width];
+            // SAFETY: the list has as many.
+            unsafe { read(list.as_ptr(), width, &[F::ZERO; LANES]) }
+        };
+        [of(self.center), of(self.scale), of(self.shift)]
+    }
+}
+
+impl<F: Float> Gradients<F> {
+    #[inline(always)]
+    fn of(&self, first: usize, columns: usize) -> GradientsOf<'_, F> {
+        let of = |list| &<[F]>::split_at(list, first).1[..columns];
+        GradientsOf {
+            mean: of(&self.mean),
+            scale: of(&self.scale),
+            slope: of(&self.slope),
+            offset: of(&self.offset),
+        }
+    }
+}
+
+impl<F: Float> GradientsOf<'_, F> {
+    #[inline(always)]
+    fn at(&self, column: usize) -> Gradient<F> {
+        Gradient {
+            mean: self.mean[column],
+            scale: self.scale[column],
+            slope: self.slope[column],
+            offset: self.offset[column],
+        }
     }
 }
 
@@ -46,7 +109,7 @@ per_isa! {
         x: *const F, runs: Runs, count: usize, means: &mut [f64], squares: &mut [f64],
     ) {
         let (means, squares) = (&mut means[..runs.cols], &mut squares[..runs.cols]);
-        strips(runs.cols, |column, width| {
+        strips_of!(runs.cols, |column, width| {
             // SAFETY: the strip of every row lies in the rows.
             let part = unsafe {
                 let x = x.add(column);
@@ -113,29 +176,15 @@ unsafe fn strip_moments<F: Float, A: Float>(
     (means, corrected)
 }
 
-/// The numbers of a strip of columns.
-///
-/// # Safety
-/// They are within each list.
-#[inline(always)]
-unsafe fn normals<F: Float>(all: &Normals<F>, column: usize, width: usize) -> [Lanes<F>; 3] {
-    let zeros = [F::ZERO; LANES];
-    // SAFETY: by contract.
-    [&all.center, &all.scale, &all.shift]
-        .map(|list| unsafe { read(list.as_ptr().add(column), width, &zeros) })
-}
-
 per_isa! {
-    /// As for slabs.
+    /// As for a run of one channel.
     ///
     /// # Safety
-    /// The rows are valid: for reads, and for writes from `y` on; there is a normal for each column.
+    /// The rows are valid: for reads, and for writes from `y` on.
     pub(super) unsafe fn normalise[F: Float][F](
         x: *const F, residual: *const F, y: *mut F, runs: Runs, first: usize, all: &Normals<F>, relu: bool,
     ) {
-        let last = first + runs.cols;
-        assert!(last <= all.center.len() && last <= all.scale.len() && last <= all.shift.len());
-        // SAFETY: by contract, and the lists are as long.
+        // SAFETY: by contract.
         unsafe {
             match (residual.is_null(), relu) {
                 (true, false) => normalise_as::<F, false, false>(x, residual, y, runs, first, all),
@@ -158,34 +207,15 @@ unsafe fn normalise_as<F: Float, const ADD: bool, const RELU: bool>(
     first: usize,
     all: &Normals<F>,
 ) {
-    let zeros = [F::ZERO; LANES];
+    let normals = all.of(first, runs.cols);
     for row in 0..runs.rows {
-        strips(runs.cols, |column, strip| {
-            let at = row * runs.pitch + column;
-            // SAFETY: the strip lies in the rows.
-            unsafe {
-                let [center, scale, shift] = normals(all, first + column, strip);
-                let mut lanes = read::<F, F>(x.add(at), strip, &zeros);
-                let added = if ADD {
-                    read(residual.add(at), strip, &zeros)
-                } else {
-                    zeros
-                };
-                for l in 0..LANES {
-                    let normal = Normal {
-                        center: center[l],
-                        scale: scale[l],
-                        shift: shift[l],
-                    };
-                    let mut z = normal.apply(lanes[l]);
-                    if ADD {
-                        z = z + added[l];
-                    }
-                    lanes[l] = if !RELU || relu_passes(z) { z } else { F::ZERO };
-                }
-                write(y.add(at), strip, &lanes);
-            }
-        });
+        let at = row * runs.pitch;
+        // SAFETY: by contract.
+        let (x, r, y) = unsafe {
+            let r = if ADD { from_raw_parts(residual.add(at), runs.cols) } else { &[] };
+            (from_raw_parts(x.add(at), runs.cols), r, from_raw_parts_mut(y.add(at), runs.cols))
+        };
+        map::normalise::<F, ADD, RELU>(x, r, y, |column| normals.at(column));
     }
 }
 
@@ -193,27 +223,28 @@ per_isa! {
     /// Adds each column's Σ dy and Σ dy·(x − center), of the `dy` that passes the mask.
     ///
     /// # Safety
-    /// The rows are valid for reads; there is a normal for each column.
+    /// The rows are valid for reads.
     pub(super) unsafe fn sums[F: Float][F](
         x: *const F, dy: *const F, y: *const F, runs: Runs, first: usize, all: &Normals<F>, mask: Mask,
         sums: &mut [f64], products: &mut [f64],
     ) {
         let (sums, products) = (&mut sums[..runs.cols], &mut products[..runs.cols]);
-        strips(runs.cols, |column, strip| {
+        let all = all.of(first, runs.cols);
+        strips_of!(runs.cols, |column, strip| {
             let (x, dy, y) = (x.wrapping_add(column), dy.wrapping_add(column), y.wrapping_add(column));
             // SAFETY: the strip of every row lies in the rows.
             unsafe {
-                let normals = normals(all, first + column, strip);
+                let normals = all.strip(column, strip);
                 let mut part = match mask {
-                    Mask::None => strip_sums::<F, F, 0>(x, dy, y, runs, strip, &normals),
-                    Mask::OfInput => strip_sums::<F, F, 1>(x, dy, y, runs, strip, &normals),
-                    Mask::OfOutput => strip_sums::<F, F, 2>(x, dy, y, runs, strip, &normals),
+                    Mask::None => strip_sums::<F, F, NONE>(x, dy, y, runs, strip, &normals),
+                    Mask::OfInput => strip_sums::<F, F, OF_INPUT>(x, dy, y, runs, strip, &normals),
+                    Mask::OfOutput => strip_sums::<F, F, OF_OUTPUT>(x, dy, y, runs, strip, &normals),
                 };
                 if !part.iter().flatten().all(|sum| sum.is_finite()) {
                     part = match mask {
-                        Mask::None => strip_sums::<F, f64, 0>(x, dy, y, runs, strip, &normals),
-                        Mask::OfInput => strip_sums::<F, f64, 1>(x, dy, y, runs, strip, &normals),
-                        Mask::OfOutput => strip_sums::<F, f64, 2>(x, dy, y, runs, strip, &normals),
+                        Mask::None => strip_sums::<F, f64, NONE>(x, dy, y, runs, strip, &normals),
+                        Mask::OfInput => strip_sums::<F, f64, OF_INPUT>(x, dy, y, runs, strip, &normals),
+                        Mask::OfOutput => strip_sums::<F, f64, OF_OUTPUT>(x, dy, y, runs, strip, &normals),
                     };
                 }
                 for l in 0..strip {
@@ -243,14 +274,12 @@ unsafe fn strip_sums<F: Float, A: Float, const MASK: u8>(
         // SAFETY: by contract.
         unsafe {
             let x = read::<F, F>(x.add(at), width, center);
-            let mut dy = read::<F, F>(dy.add(at), width, &zeros);
-            masked::<F, MASK>(&x, &mut dy, y.wrapping_add(at), width, |l| Normal {
-                center: center[l],
-                scale: scale[l],
-                shift: shift[l],
-            });
+            let dy = read::<F, F>(dy.add(at), width, &zeros);
+            let y = if MASK == OF_OUTPUT { read::<F, F>(y.add(at), width, &zeros) } else { zeros };
             for l in 0..LANES {
-                let (dy, distance) = in_wider::<F, A>(dy[l], x[l], center[l]);
+                let (center, scale, shift) = (center[l], scale[l], shift[l]);
+                let dy = passing::<F, MASK>(x[l], dy[l], y[l], Normal { center, scale, shift });
+                let (dy, distance) = in_wider::<F, A>(dy, x[l], center);
                 sums[l] = sums[l] + dy;
                 products[l] = products[l] + dy * distance;
             }
@@ -260,77 +289,50 @@ unsafe fn strip_sums<F: Float, A: Float, const MASK: u8>(
 }
 
 per_isa! {
-    /// As for slabs.
+    /// As for a run of one channel.
     ///
     /// # Safety
-    /// The rows are valid: for reads, and for writes from `dx` and `dr` on; there is a normal and a
-    /// gradient for each column.
+    /// The rows are valid: for reads, and for writes from `dx` and `dr` on.
     pub(super) unsafe fn gradient[F: Float][F](
-        x: *const F, dy: *const F, y: *const F, dx: *mut F, dr: *mut F, runs: Runs, first: usize,
-        all: &Normals<F>, gradients: &Gradients<F>, mask: Mask,
+        inputs: [*const F; 3], outputs: [*mut F; 2], runs: Runs, first: usize,
+        normals: &Normals<F>, gradients: &Gradients<F>, mask: Mask,
     ) {
+        let all = (&normals.of(first, runs.cols), &gradients.of(first, runs.cols));
+        let written = outputs.map(|output| !output.is_null());
         // SAFETY: by contract.
-        unsafe { match mask {
-            Mask::None => gradient_as::<F, 0>(x, dy, y, dx, dr, runs, first, all, gradients),
-            Mask::OfInput => gradient_as::<F, 1>(x, dy, y, dx, dr, runs, first, all, gradients),
-            Mask::OfOutput => gradient_as::<F, 2>(x, dy, y, dx, dr, runs, first, all, gradients),
-        } }
+        unsafe {
+            match (mask, written) {
+                (Mask::None, _) => gradient_as::<F, NONE, true, false>(inputs, outputs, runs, all),
+                (Mask::OfInput, _) => gradient_as::<F, OF_INPUT, true, false>(inputs, outputs, runs, all),
+                (_, [true, false]) => gradient_as::<F, OF_OUTPUT, true, false>(inputs, outputs, runs, all),
+                (_, [true, true]) => gradient_as::<F, OF_OUTPUT, true, true>(inputs, outputs, runs, all),
+                (_, [false, _]) => gradient_as::<F, OF_OUTPUT, false, true>(inputs, outputs, runs, all),
+            }
+        }
     }
 }
 
 /// # Safety
 /// As for [`gradient`].
-#[allow(clippy::too_many_arguments)]
 #[inline(always)]
-unsafe fn gradient_as<F: Float, const MASK: u8>(
-    x: *const F,
-    dy: *const F,
-    y: *const F,
-    dx: *mut F,
-    dr: *mut F,
+unsafe fn gradient_as<F: Float, const MASK: u8, const DX: bool, const DR: bool>(
+    [x, dy, y]: [*const F; 3],
+    [dx, dr]: [*mut F; 2],
     runs: Runs,
-    first: usize,
-    all: &Normals<F>,
-    gradients: &Gradients<F>,
+    (normals, gradients): (&NormalsOf<F>, &GradientsOf<F>),
 ) {
-    let zeros = [F::ZERO; LANES];
-    let Gradients {
-        mean,
-        scale,
-        slope,
-        offset,
-    } = gradients;
     for row in 0..runs.rows {
-        strips(runs.cols, |column, strip| {
-            let at = row * runs.pitch + column;
-            // SAFETY: the strip lies in the rows.
-            unsafe {
-                let [center, forward_scale, shift] = normals(all, first + column, strip);
-                let mut x = read::<F, F>(x.add(at), strip, &zeros);
-                let mut dy = read::<F, F>(dy.add(at), strip, &zeros);
-                masked::<F, MASK>(&x, &mut dy, y.wrapping_add(at), strip, |l| Normal {
-                    center: center[l],
-                    scale: forward_scale[l],
-                    shift: shift[l],
-                });
-                if !dr.is_null() {
-                    write(dr.add(at), strip, &dy);
-                }
-                if !dx.is_null() {
-                    let [mean, scale, slope, offset] = [mean, scale, slope, offset]
-                        .map(|list| read::<F, F>(list.as_ptr().add(first + column), strip, &zeros));
-                    for l in 0..LANES {
-                        let gradient = Gradient {
-                            mean: mean[l],
-                            scale: scale[l],
-                            slope: slope[l],
-                            offset: offset[l],
-                        };
-                        x[l] = gradient.apply(dy[l], x[l] - center[l]);
-                    }
-                    write(dx.add(at), strip, &x);
-                }
-            }
-        });
+        let at = row * runs.pitch;
+        // SAFETY: by contract.
+        unsafe {
+            let read = |used, from: *const F| if used { from_raw_parts(from.add(at), runs.cols) } else { &[] };
+            let write = |used, to: *mut F| if used { from_raw_parts_mut(to.add(at), runs.cols) } else { &mut [] };
+            map::gradient::<F, MASK, DX, DR>(
+                [read(true, x), read(true, dy), read(MASK == OF_OUTPUT, y)],
+                [write(DX, dx), write(DR, dr)],
+                |column| normals.at(column),
+                |column| gradients.at(column),
+            );
+        }
     }
 }

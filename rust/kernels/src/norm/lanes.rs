@@ -43,25 +43,6 @@ pub(super) unsafe fn read<F: Float, A: Float>(
     lanes
 }
 
-/// Writes the first `width` lanes.
-///
-/// # Safety
-/// They are valid for writes.
-#[inline(always)]
-pub(super) unsafe fn write<F: Float>(to: *mut F, width: usize, lanes: &Lanes<F>) {
-    if width == LANES {
-        for (l, lane) in lanes.iter().enumerate() {
-            // SAFETY: by contract.
-            unsafe { to.add(l).write_unaligned(*lane) };
-        }
-    } else {
-        for (l, lane) in lanes.iter().enumerate().take(width) {
-            // SAFETY: by contract.
-            unsafe { to.add(l).write_unaligned(*lane) };
-        }
-    }
-}
-
 /// The lanes' sum, pairwise.
 #[inline(always)]
 pub(super) fn total<A: Float>(lanes: &Lanes<A>) -> f64 {
@@ -78,3 +59,36 @@ pub(super) fn total<A: Float>(lanes: &Lanes<A>) -> f64 {
     }
     sums[0]
 }
+
+/// Runs a block for every strip of a run of `len` elements, with its start and its width. The block is
+/// pasted, not called: where the width is whole it is a constant, and a closure would not have the
+/// target features.
+macro_rules! strips_of {
+    ($len:expr, |$start:ident, $width:ident| $block:block) => {{
+        let len: usize = $len;
+        let rest = len % LANES;
+        for strip in 0..len / LANES {
+            let ($start, $width) = (strip * LANES, LANES);
+            $block
+        }
+        if rest > 0 {
+            let ($start, $width) = (len - rest, rest);
+            $block
+        }
+    }};
+}
+pub(super) use strips_of;
+
+/// The same for every strip of several runs.
+macro_rules! each_strip {
+    ($runs:expr, |$start:ident, $width:ident| $block:block) => {{
+        let runs: $crate::norm::moments::Runs = $runs;
+        for row in 0..runs.rows {
+            $crate::norm::lanes::strips_of!(runs.cols, |column, $width| {
+                let $start = row * runs.pitch + column;
+                $block
+            });
+        }
+    }};
+}
+pub(super) use each_strip;

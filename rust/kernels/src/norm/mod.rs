@@ -18,6 +18,7 @@
 
 mod columns;
 mod lanes;
+mod map;
 mod moments;
 mod rows;
 mod runs;
@@ -26,6 +27,7 @@ mod stage;
 
 use crate::dtype::{DType, Float};
 use crate::isa::Isa;
+use map::Mask;
 use rows::Rows;
 use slabs::Slabs;
 
@@ -139,7 +141,7 @@ pub struct Backward<'a> {
     pub output: *const u8,
     /// dL/dx, or null.
     pub grad_input: *mut u8,
-    /// dL/dr, or null.
+    /// dL/dr after an addition and a ReLU, or null.
     pub grad_residual: *mut u8,
     /// γ; 1 if there is none.
     pub weight: Option<&'a [f64]>,
@@ -330,17 +332,6 @@ impl<F: Float> Gradient<F> {
     fn apply(&self, dy: F, distance: F) -> F {
         (dy - self.mean) * self.scale + (distance * self.slope + self.offset)
     }
-}
-
-/// By what the ReLU's decision is known again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mask {
-    /// There was no ReLU.
-    None,
-    /// By the input, through the forward's own expression.
-    OfInput,
-    /// By the output.
-    OfOutput,
 }
 
 /// NaN passes, as through torch's.

@@ -339,9 +339,9 @@ impl Rows {
                     runs,
                     job.inputs(),
                     outputs,
-                    |[x, dy, y], [dx, dr], runs| {
+                    |inputs, outputs, runs| {
                         columns::gradient(
-                            isa, x, dy, y, dx, dr, runs, first, &normals, &gradients, mask,
+                            isa, inputs, outputs, runs, first, &normals, &gradients, mask,
                         );
                     },
                 );

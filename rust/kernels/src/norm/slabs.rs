@@ -250,14 +250,11 @@ impl Slabs {
                     runs,
                     job.inputs(),
                     outputs,
-                    |[x, dy, y], [dx, dr], runs| {
+                    |inputs, outputs, runs| {
                         runs::gradient(
                             isa,
-                            x,
-                            dy,
-                            y,
-                            dx,
-                            dr,
+                            inputs,
+                            outputs,
                             runs,
                             &normals[channel],
                             gradient,
