@@ -28,6 +28,12 @@ class _Options(NamedTuple):
     momentum: float
     eps: float
     relu: bool
+    counter: Tensor | None
+    """What counts the batches, if this one counts."""
+
+
+class _Refusal(Exception):  # noqa: N818  # no error: torch does it, or says what is wrong
+    """Not for the kernels, which have written nothing."""
 
 
 class BatchNorm(_BatchNorm):
@@ -88,36 +94,30 @@ class BatchNorm(_BatchNorm):
             )
         if type(input) is Tensor and not _is_watched() and input.is_cpu:
             self._check_input_dim(input)  # type: ignore[no-untyped-call]
-            try:
-                return self._natively(input, residual)
-            except (TypeError, ValueError):
-                # Not for the kernels, which have written nothing: torch does it, or says what is wrong.
-                pass
+            options = self._options()
+            # An empty batch, or what torch has an error for, is torch's.
+            if self.eps > 0 and (input.numel() > input.shape[1] or not options.training):
+                try:
+                    return self._natively(input, residual, options)
+                except _Refusal:
+                    pass
         return self._in_torch(input, residual)
 
-    def _natively(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        # The dictionaries: attributes that are no plain ones cost half a microsecond each.
-        parameters, buffers = self._parameters, self._buffers
+    def _natively(self, x: Tensor, residual: Tensor | None, options: _Options) -> Tensor:
+        # The dictionary: an attribute that is no plain one costs half a microsecond.
+        parameters = self._parameters
         try:
             weight, bias = parameters["weight"], parameters["bias"]
         except KeyError:  # a parametrization, or a wrapper that sets plain attributes
             weight, bias = self.weight, self.bias
-        options = self._options(buffers)
-        if options.training and (x.numel() <= x.shape[1] or self.eps <= 0):
-            return self._in_torch(x, residual)  # an empty batch, or an error of torch's
         if torch.is_grad_enabled() and (
             x.requires_grad
             or (weight is not None and weight.requires_grad)
             or (bias is not None and bias.requires_grad)
             or (residual is not None and residual.requires_grad)
         ):
-            output: Tensor = _apply(x, weight, bias, residual, options)
-        else:
-            output, _ = _normalize(x, weight, bias, residual, options)
-        count = self._counter()
-        if count is not None:
-            count.fill_(count.item() + 1)  # measured: add_(1) takes 3 µs more
-        return output
+            return _apply(x, weight, bias, residual, options)  # type: ignore[no-any-return]
+        return _normalize(x, weight, bias, residual, options)[0]
 
     def _in_torch(self, x: Tensor, residual: Tensor | None) -> Tensor:
         operands: tuple[object, ...] = (x, residual)
@@ -132,39 +132,34 @@ class BatchNorm(_BatchNorm):
             raise ValueError(
                 f"residual: got shape {tuple(residual.shape)}; that of input, {tuple(x.shape)}, expected"
             )
-        output = _in_torch(x, self.weight, self.bias, residual, self._options())
-        count = self._counter()
-        if count is not None:
-            count.add_(1)
-        return output
+        options = self._options()
+        if options.counter is not None:
+            options.counter.add_(1)  # before all else, as in torch, whose errors come after it
+        return _in_torch(x, self.weight, self.bias, residual, options)
 
-    def _options(self, buffers: dict[str, Tensor | None] | None = None) -> _Options:
+    def _options(self) -> _Options:
         """Which statistics to use and to update, as torch's class decides it."""
-        if buffers is not None and "running_var" in buffers and "running_mean" in buffers:
+        buffers = self._buffers
+        try:
             mean, var = buffers["running_mean"], buffers["running_var"]
-        else:
+        except KeyError:
             mean, var = self.running_mean, self.running_var
         activation = self.activation
         if activation is not None:
             _check_activation(activation)
-        momentum = self.momentum
+        momentum, counter = self.momentum, None
         training = self.training and not self.frozen
         if training:
-            if not self.track_running_stats:
+            if self.track_running_stats:
+                counter = buffers.get("num_batches_tracked")
+            else:
                 mean = var = None
             if momentum is None:
-                count = self.num_batches_tracked if self.track_running_stats else None
-                momentum = 0.0 if count is None else 1.0 / float(count + 1)
+                momentum = 0.0 if counter is None else 1.0 / float(counter + 1)
         else:
             momentum = momentum or 0.0
             training = mean is None and var is None
-        return _Options(mean, var, training, momentum, self.eps, activation is not None)
-
-    def _counter(self) -> Tensor | None:
-        """What counts the batches, after each has been normalized: what raises changes nothing."""
-        if self.training and self.track_running_stats and not self.frozen:
-            return self._buffers.get("num_batches_tracked")
-        return None
+        return _Options(mean, var, training, momentum, self.eps, activation is not None, counter)
 
     def _as_a_leaf(self, proxy: torch.fx.Proxy, *operands: Any) -> Tensor:
         """Stand in a traced graph as one call of this module, as torch's modules do."""
@@ -395,7 +390,7 @@ def _in_torch(
     options: _Options,
 ) -> Tensor:
     """The same by torch's operations."""
-    mean, var, training, momentum, eps, relu = options
+    mean, var, training, momentum, eps, relu, _ = options
     output = functional.batch_norm(x, mean, var, weight, bias, training, momentum, eps)
     if residual is not None:
         output = output + residual
@@ -410,13 +405,18 @@ def _normalize(
     options: _Options,
 ) -> tuple[Tensor, Tensor]:
     """The output, and the statistics that it was normalized by: mean, 1/√(var + eps)."""
-    mean, var, training, momentum, eps, relu = options
+    mean, var, training, momentum, eps, relu, counter = options
     output = torch.empty_like(x)
     saved = torch.empty(2, x.shape[1], dtype=torch.float64, device="cpu")
-    _native.batch_norm_forward(
-        x, weight, bias, mean, var, residual, output, saved,
-        training=training, momentum=momentum, eps=eps, relu=relu,
-    )  # fmt: skip
+    try:
+        _native.batch_norm_forward(
+            x, weight, bias, mean, var, residual, output, saved,
+            training=training, momentum=momentum, eps=eps, relu=relu,
+        )  # fmt: skip
+    except (TypeError, ValueError):
+        raise _Refusal from None
+    if counter is not None:
+        counter.fill_(counter.item() + 1)  # measured: add_(1) takes 3 µs more
     return output, saved
 
 
@@ -455,28 +455,28 @@ class _Normalize(torch.autograd.Function):
         if not torch.is_grad_enabled() and type(grad_output) is Tensor and not _is_watched():
             training, relu = ctx.options.training, ctx.options.relu
             masks_residual = needs_residual and relu
+            grad = grad_output
+            if grad.stride() != x.stride():
+                grad = torch.empty_like(x).copy_(grad)
+            grad_x = torch.empty_like(x) if needs_x else None
+            grad_weight = torch.empty_like(weight) if needs_weight else None
+            grad_bias = None
+            if needs_bias and weight is not None:
+                grad_bias = torch.empty_like(weight)
+            elif needs_bias:
+                grad_bias = torch.empty(x.shape[1], dtype=ctx.bias_dtype)
+            grad_residual = torch.empty_like(x) if masks_residual else None
             try:
-                if grad_output.stride() != x.stride():
-                    grad_output = torch.empty_like(x).copy_(grad_output)
-                grad_x = torch.empty_like(x) if needs_x else None
-                grad_weight = torch.empty_like(weight) if needs_weight else None
-                if not needs_bias:
-                    grad_bias = None
-                elif weight is not None:
-                    grad_bias = torch.empty_like(weight)
-                else:
-                    grad_bias = torch.empty(x.shape[1], dtype=ctx.bias_dtype)
-                grad_residual = torch.empty_like(x) if masks_residual else None
                 _native.batch_norm_backward(
-                    grad_output, x, weight, bias, output, saved,
+                    grad, x, weight, bias, output, saved,
                     grad_x, grad_residual, grad_weight, grad_bias,
                     training=training, relu=relu,
                 )  # fmt: skip
             except (TypeError, ValueError):
-                pass  # below
+                pass  # a hook gave back something else than what was saved
             else:
                 if needs_residual and not masks_residual:
-                    grad_residual = grad_output
+                    grad_residual = grad
                 return grad_x, grad_weight, grad_bias, grad_residual, None
         return _backward_in_torch(ctx, grad_output)
 
