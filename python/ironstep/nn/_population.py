@@ -26,7 +26,7 @@ def estimate_population_statistics(model: nn.Module, loader: Iterable[Any]) -> N
         Called on each batch in training mode, without gradients. All of its batch normalizations
         that track statistics are set, of torch's classes or ours; frozen ones are not, and
         `num_batches_tracked` becomes m. Nothing else in the model is changed: modes, gradients and
-        other buffers of these layers are as found.
+        all other buffers are as found.
     loader : iterable of Tensor, or of tuples and lists that begin with one
         The batches, as `torch.optim.swa_utils.update_bn` takes them.
 
@@ -60,8 +60,11 @@ def estimate_population_statistics(model: nn.Module, loader: Iterable[Any]) -> N
         and module.track_running_stats
         and not getattr(module, "frozen", False)
     ]
-    modes = {module: module.training for module in model.modules()}
-    measured = {layer: _Measured(layer) for layer in layers}
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    buffers = [dict(module._buffers) for module in modules]
+    values = [buffer.clone() for own in buffers for buffer in own.values() if buffer is not None]
+    measured = [_Measured(layer) for layer in layers]
     try:
         model.train()
         batches = 0
@@ -72,11 +75,17 @@ def estimate_population_statistics(model: nn.Module, loader: Iterable[Any]) -> N
         if batches == 0:
             raise ValueError("loader: got no batch; at least one expected")
     finally:
-        for one in measured.values():
+        for one in measured:
             one.take_down()
-        for module, training in modes.items():
+        for module, training, own in zip(modules, modes, buffers, strict=True):
             module.training = training
-    seen = [one for one in measured.values() if one.batches > 0]
+            module._buffers.update(own)
+        # Training mode may have moved other layers' statistics.
+        found = (buffer for own in buffers for buffer in own.values() if buffer is not None)
+        for buffer, value in zip(found, values, strict=True):
+            if not torch.equal(buffer, value):
+                buffer.copy_(value)
+    seen = [one for one in measured if one.batches > 0]
     try:
         for one in seen:
             one.store()
@@ -113,7 +122,6 @@ class _Measured:
     def take_down(self) -> None:
         self.hook.remove()
         self.layer.momentum = self.momentum
-        self.layer._buffers |= self.buffers
 
     def store(self) -> None:
         with torch.no_grad():
