@@ -70,8 +70,8 @@ def assert_same(got, wanted):
     assert len(got) == len(wanted)
     for a, b in zip(got, wanted, strict=True):
         if a.is_floating_point():
-            # Some twenty layers of rounding, each a few ulp.
-            assert_close(a, b, a.dtype, 2**14)
+            # The last layers normalize four values a channel: each makes much of rounding before it.
+            assert_close(a, b, a.dtype, 2**18)
         else:
             assert torch.equal(a, b)
 
