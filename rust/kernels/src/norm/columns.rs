@@ -3,100 +3,73 @@
 
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
-use super::lanes::{LANES, Lanes, read, strips_of};
+use super::lanes::{LANES, Lanes, Used, read, strips_of};
 use super::map::{self, Mask, NONE, OF_INPUT, OF_OUTPUT, passing};
 use super::moments::{Runs, in_range, merge};
 use super::{Gradient, Normal, in_wider};
 use crate::dtype::Float;
 use crate::isa::per_isa;
 
-/// One value for each column, of each of the numbers that [`Normal`] has.
-#[derive(Default)]
-pub(super) struct Normals<F> {
-    pub center: Vec<F>,
-    pub scale: Vec<F>,
-    pub shift: Vec<F>,
-}
+/// A value for each column, of each of the `N` numbers that a map has.
+pub(super) struct Columns<F, const N: usize>([Vec<F>; N]);
 
-/// The same for [`Gradient`].
-#[derive(Default)]
-pub(super) struct Gradients<F> {
-    pub mean: Vec<F>,
-    pub scale: Vec<F>,
-    pub slope: Vec<F>,
-    pub offset: Vec<F>,
-}
+impl<F: Float, const N: usize> Columns<F, N> {
+    /// From the numbers of each channel, `folded` times one after another.
+    pub(super) fn new(channels: &[[F; N]], folded: usize) -> Columns<F, N> {
+        Columns(std::array::from_fn(|number| {
+            let of_channel: Vec<F> = channels.iter().map(|numbers| numbers[number]).collect();
+            of_channel.repeat(folded)
+        }))
+    }
 
-/// The same of some columns: slices of one length.
-struct NormalsOf<'a, F> {
-    center: &'a [F],
-    scale: &'a [F],
-    shift: &'a [F],
-}
-
-struct GradientsOf<'a, F> {
-    mean: &'a [F],
-    scale: &'a [F],
-    slope: &'a [F],
-    offset: &'a [F],
-}
-
-impl<F: Float> Normals<F> {
+    /// Those of some columns: slices of one length.
     #[inline(always)]
-    fn of(&self, first: usize, columns: usize) -> NormalsOf<'_, F> {
-        let of = |list| &<[F]>::split_at(list, first).1[..columns];
-        NormalsOf {
-            center: of(&self.center),
-            scale: of(&self.scale),
-            shift: of(&self.shift),
-        }
+    fn of(&self, first: usize, columns: usize) -> [&[F]; N] {
+        self.0.each_ref().map(|list| &list[first..first + columns])
     }
 }
 
-impl<F: Float> NormalsOf<'_, F> {
-    #[inline(always)]
-    fn at(&self, column: usize) -> Normal<F> {
-        Normal {
-            center: self.center[column],
-            scale: self.scale[column],
-            shift: self.shift[column],
-        }
-    }
-
-    /// The numbers of a strip of columns.
-    #[inline(always)]
-    fn strip(&self, column: usize, width: usize) -> [Lanes<F>; 3] {
-        let of = |list: &[F]| {
-            let list = &list[column..column + width];
-            // SAFETY: the list has as many.
-            unsafe { read(list.as_ptr(), width, &[F::ZERO; LANES]) }
+/// Those of a strip of columns.
+///
+/// # Safety
+/// The columns are there.
+#[inline(always)]
+unsafe fn strip_of<F: Float, const N: usize>(
+    columns: [&[F]; N],
+    column: usize,
+    used: Used,
+) -> [Lanes<F>; N] {
+    let mut lanes = [[F::ZERO; LANES]; N];
+    for number in 0..N {
+        // SAFETY: by contract.
+        lanes[number] = unsafe {
+            read(
+                columns[number].as_ptr().add(column),
+                used,
+                &[F::ZERO; LANES],
+            )
         };
-        [of(self.center), of(self.scale), of(self.shift)]
     }
+    lanes
 }
 
-impl<F: Float> Gradients<F> {
-    #[inline(always)]
-    fn of(&self, first: usize, columns: usize) -> GradientsOf<'_, F> {
-        let of = |list| &<[F]>::split_at(list, first).1[..columns];
-        GradientsOf {
-            mean: of(&self.mean),
-            scale: of(&self.scale),
-            slope: of(&self.slope),
-            offset: of(&self.offset),
-        }
+/// The numbers of one column.
+#[inline(always)]
+fn numbers_of<F: Float, const N: usize>(columns: &[&[F]; N], column: usize) -> [F; N] {
+    let mut numbers = [F::ZERO; N];
+    for number in 0..N {
+        numbers[number] = columns[number][column];
     }
+    numbers
 }
 
-impl<F: Float> GradientsOf<'_, F> {
-    #[inline(always)]
-    fn at(&self, column: usize) -> Gradient<F> {
-        Gradient {
-            mean: self.mean[column],
-            scale: self.scale[column],
-            slope: self.slope[column],
-            offset: self.offset[column],
-        }
+/// The lanes of a strip of so many columns.
+#[inline(always)]
+fn used(width: usize) -> Used {
+    if width == LANES {
+        Used::All
+    } else {
+        Used::First(width)
     }
 }
 
@@ -113,11 +86,11 @@ per_isa! {
             // SAFETY: the strip of every row lies in the rows.
             let part = unsafe {
                 let x = x.add(column);
-                let part = strip_moments::<F, F>(x, runs, width);
+                let part = strip_moments::<F, F>(x, runs, used(width));
                 if part.1[..width].iter().all(|&squares| in_range(squares)) {
                     part
                 } else {
-                    strip_moments::<F, f64>(x, runs, width)
+                    strip_moments::<F, f64>(x, runs, used(width))
                 }
             };
             merge(
@@ -140,14 +113,14 @@ per_isa! {
 unsafe fn strip_moments<F: Float, A: Float>(
     x: *const F,
     Runs { rows, pitch, .. }: Runs,
-    width: usize,
+    used: Used,
 ) -> (Lanes<f64>, Lanes<f64>) {
     let zeros = [A::ZERO; LANES];
     let count = rows as f64;
     let mut sums = zeros;
     for row in 0..rows {
         // SAFETY: by contract.
-        let x = unsafe { read::<F, A>(x.add(row * pitch), width, &zeros) };
+        let x = unsafe { read::<F, A>(x.add(row * pitch), used, &zeros) };
         for l in 0..LANES {
             sums[l] = sums[l] + x[l];
         }
@@ -159,7 +132,7 @@ unsafe fn strip_moments<F: Float, A: Float>(
     let (mut sums, mut squares) = (zeros, zeros);
     for row in 0..rows {
         // SAFETY: by contract.
-        let x = unsafe { read::<F, A>(x.add(row * pitch), width, &zeros) };
+        let x = unsafe { read::<F, A>(x.add(row * pitch), used, &zeros) };
         for l in 0..LANES {
             let distance = x[l] - centers[l];
             sums[l] = sums[l] + distance;
@@ -182,15 +155,15 @@ per_isa! {
     /// # Safety
     /// The rows are valid: for reads, and for writes from `y` on.
     pub(super) unsafe fn normalise[F: Float][F](
-        x: *const F, residual: *const F, y: *mut F, runs: Runs, first: usize, all: &Normals<F>, relu: bool,
+        x: *const F, residual: *const F, y: *mut F, runs: Runs, first: usize, normals: &Columns<F, 3>, relu: bool,
     ) {
         // SAFETY: by contract.
         unsafe {
             match (residual.is_null(), relu) {
-                (true, false) => normalise_as::<F, false, false>(x, residual, y, runs, first, all),
-                (true, true) => normalise_as::<F, false, true>(x, residual, y, runs, first, all),
-                (false, false) => normalise_as::<F, true, false>(x, residual, y, runs, first, all),
-                (false, true) => normalise_as::<F, true, true>(x, residual, y, runs, first, all),
+                (true, false) => normalise_as::<F, false, false>(x, residual, y, runs, first, normals),
+                (true, true) => normalise_as::<F, false, true>(x, residual, y, runs, first, normals),
+                (false, false) => normalise_as::<F, true, false>(x, residual, y, runs, first, normals),
+                (false, true) => normalise_as::<F, true, true>(x, residual, y, runs, first, normals),
             }
         }
     }
@@ -205,17 +178,25 @@ unsafe fn normalise_as<F: Float, const ADD: bool, const RELU: bool>(
     y: *mut F,
     runs: Runs,
     first: usize,
-    all: &Normals<F>,
+    normals: &Columns<F, 3>,
 ) {
-    let normals = all.of(first, runs.cols);
+    let normals = normals.of(first, runs.cols);
     for row in 0..runs.rows {
         let at = row * runs.pitch;
         // SAFETY: by contract.
         let (x, r, y) = unsafe {
-            let r = if ADD { from_raw_parts(residual.add(at), runs.cols) } else { &[] };
-            (from_raw_parts(x.add(at), runs.cols), r, from_raw_parts_mut(y.add(at), runs.cols))
+            let r = if ADD {
+                from_raw_parts(residual.add(at), runs.cols)
+            } else {
+                &[]
+            };
+            (
+                from_raw_parts(x.add(at), runs.cols),
+                r,
+                from_raw_parts_mut(y.add(at), runs.cols),
+            )
         };
-        map::normalise::<F, ADD, RELU>(x, r, y, |column| normals.at(column));
+        map::normalise::<F, ADD, RELU>(x, r, y, |column| Normal::of(numbers_of(&normals, column)));
     }
 }
 
@@ -225,26 +206,26 @@ per_isa! {
     /// # Safety
     /// The rows are valid for reads.
     pub(super) unsafe fn sums[F: Float][F](
-        x: *const F, dy: *const F, y: *const F, runs: Runs, first: usize, all: &Normals<F>, mask: Mask,
+        x: *const F, dy: *const F, y: *const F, runs: Runs, first: usize, normals: &Columns<F, 3>, mask: Mask,
         sums: &mut [f64], products: &mut [f64],
     ) {
         let (sums, products) = (&mut sums[..runs.cols], &mut products[..runs.cols]);
-        let all = all.of(first, runs.cols);
+        let normals = normals.of(first, runs.cols);
         strips_of!(runs.cols, |column, strip| {
             let (x, dy, y) = (x.wrapping_add(column), dy.wrapping_add(column), y.wrapping_add(column));
             // SAFETY: the strip of every row lies in the rows.
             unsafe {
-                let normals = all.strip(column, strip);
+                let normals = strip_of(normals, column, used(strip));
                 let mut part = match mask {
-                    Mask::None => strip_sums::<F, F, NONE>(x, dy, y, runs, strip, &normals),
-                    Mask::OfInput => strip_sums::<F, F, OF_INPUT>(x, dy, y, runs, strip, &normals),
-                    Mask::OfOutput => strip_sums::<F, F, OF_OUTPUT>(x, dy, y, runs, strip, &normals),
+                    Mask::None => strip_sums::<F, F, NONE>(x, dy, y, runs, used(strip), &normals),
+                    Mask::OfInput => strip_sums::<F, F, OF_INPUT>(x, dy, y, runs, used(strip), &normals),
+                    Mask::OfOutput => strip_sums::<F, F, OF_OUTPUT>(x, dy, y, runs, used(strip), &normals),
                 };
                 if !part.iter().flatten().all(|sum| sum.is_finite()) {
                     part = match mask {
-                        Mask::None => strip_sums::<F, f64, NONE>(x, dy, y, runs, strip, &normals),
-                        Mask::OfInput => strip_sums::<F, f64, OF_INPUT>(x, dy, y, runs, strip, &normals),
-                        Mask::OfOutput => strip_sums::<F, f64, OF_OUTPUT>(x, dy, y, runs, strip, &normals),
+                        Mask::None => strip_sums::<F, f64, NONE>(x, dy, y, runs, used(strip), &normals),
+                        Mask::OfInput => strip_sums::<F, f64, OF_INPUT>(x, dy, y, runs, used(strip), &normals),
+                        Mask::OfOutput => strip_sums::<F, f64, OF_OUTPUT>(x, dy, y, runs, used(strip), &normals),
                     };
                 }
                 for l in 0..strip {
@@ -264,7 +245,7 @@ unsafe fn strip_sums<F: Float, A: Float, const MASK: u8>(
     dy: *const F,
     y: *const F,
     Runs { rows, pitch, .. }: Runs,
-    width: usize,
+    used: Used,
     [center, scale, shift]: &[Lanes<F>; 3],
 ) -> [Lanes<f64>; 2] {
     let zeros = [F::ZERO; LANES];
@@ -273,13 +254,17 @@ unsafe fn strip_sums<F: Float, A: Float, const MASK: u8>(
         let at = row * pitch;
         // SAFETY: by contract.
         unsafe {
-            let x = read::<F, F>(x.add(at), width, center);
-            let dy = read::<F, F>(dy.add(at), width, &zeros);
-            let y = if MASK == OF_OUTPUT { read::<F, F>(y.add(at), width, &zeros) } else { zeros };
+            let x = read::<F, F>(x.add(at), used, center);
+            let dy = read::<F, F>(dy.add(at), used, &zeros);
+            let y = if MASK == OF_OUTPUT {
+                read::<F, F>(y.add(at), used, &zeros)
+            } else {
+                zeros
+            };
             for l in 0..LANES {
-                let (center, scale, shift) = (center[l], scale[l], shift[l]);
-                let dy = passing::<F, MASK>(x[l], dy[l], y[l], Normal { center, scale, shift });
-                let (dy, distance) = in_wider::<F, A>(dy, x[l], center);
+                let normal = Normal::of([center[l], scale[l], shift[l]]);
+                let dy = passing::<F, MASK>(x[l], dy[l], y[l], normal);
+                let (dy, distance) = in_wider::<F, A>(dy, x[l], normal.center);
                 sums[l] = sums[l] + dy;
                 products[l] = products[l] + dy * distance;
             }
@@ -295,9 +280,9 @@ per_isa! {
     /// The rows are valid: for reads, and for writes from `dx` and `dr` on.
     pub(super) unsafe fn gradient[F: Float][F](
         inputs: [*const F; 3], outputs: [*mut F; 2], runs: Runs, first: usize,
-        normals: &Normals<F>, gradients: &Gradients<F>, mask: Mask,
+        normals: &Columns<F, 3>, gradients: &Columns<F, 4>, mask: Mask,
     ) {
-        let all = (&normals.of(first, runs.cols), &gradients.of(first, runs.cols));
+        let all = (normals.of(first, runs.cols), gradients.of(first, runs.cols));
         let written = outputs.map(|output| !output.is_null());
         // SAFETY: by contract.
         unsafe {
@@ -319,19 +304,31 @@ unsafe fn gradient_as<F: Float, const MASK: u8, const DX: bool, const DR: bool>(
     [x, dy, y]: [*const F; 3],
     [dx, dr]: [*mut F; 2],
     runs: Runs,
-    (normals, gradients): (&NormalsOf<F>, &GradientsOf<F>),
+    (normals, gradients): ([&[F]; 3], [&[F]; 4]),
 ) {
     for row in 0..runs.rows {
         let at = row * runs.pitch;
         // SAFETY: by contract.
         unsafe {
-            let read = |used, from: *const F| if used { from_raw_parts(from.add(at), runs.cols) } else { &[] };
-            let write = |used, to: *mut F| if used { from_raw_parts_mut(to.add(at), runs.cols) } else { &mut [] };
+            let read = |used, from: *const F| {
+                if used {
+                    from_raw_parts(from.add(at), runs.cols)
+                } else {
+                    &[]
+                }
+            };
+            let write = |used, to: *mut F| {
+                if used {
+                    from_raw_parts_mut(to.add(at), runs.cols)
+                } else {
+                    &mut []
+                }
+            };
             map::gradient::<F, MASK, DX, DR>(
                 [read(true, x), read(true, dy), read(MASK == OF_OUTPUT, y)],
                 [write(DX, dx), write(DR, dr)],
-                |column| normals.at(column),
-                |column| gradients.at(column),
+                |column| Normal::of(numbers_of(&normals, column)),
+                |column| Gradient::of(numbers_of(&gradients, column)),
             );
         }
     }

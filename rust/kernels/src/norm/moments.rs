@@ -105,9 +105,9 @@ pub(super) unsafe fn moments_in<F: Float, A: Float>(x: *const F, runs: Runs) -> 
     let count = runs.len() as f64;
     let zeros = [A::ZERO; LANES];
     let mut sums = zeros;
-    each_strip!(runs, |offset, width| {
+    each_strip!(runs, |offset, used| {
         // SAFETY: the strip lies in the runs.
-        let x = unsafe { read::<F, A>(x.add(offset), width, &zeros) };
+        let x = unsafe { read::<F, A>(x.add(offset), used, &zeros) };
         for l in 0..LANES {
             sums[l] = sums[l] + x[l];
         }
@@ -115,9 +115,9 @@ pub(super) unsafe fn moments_in<F: Float, A: Float>(x: *const F, runs: Runs) -> 
     let center = A::from_f64(total(&sums) / count);
     let centers = [center; LANES];
     let (mut sums, mut squares): (Lanes<A>, Lanes<A>) = (zeros, zeros);
-    each_strip!(runs, |offset, width| {
+    each_strip!(runs, |offset, used| {
         // SAFETY: as above.
-        let x = unsafe { read::<F, A>(x.add(offset), width, &centers) };
+        let x = unsafe { read::<F, A>(x.add(offset), used, &centers) };
         for l in 0..LANES {
             let distance = x[l] - center;
             sums[l] = sums[l] + distance;

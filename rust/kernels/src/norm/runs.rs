@@ -57,8 +57,16 @@ unsafe fn normalise_as<F: Float, const ADD: bool, const RELU: bool>(
         let at = row * runs.pitch;
         // SAFETY: by contract.
         let (x, r, y) = unsafe {
-            let r = if ADD { from_raw_parts(residual.add(at), runs.cols) } else { &[] };
-            (from_raw_parts(x.add(at), runs.cols), r, from_raw_parts_mut(y.add(at), runs.cols))
+            let r = if ADD {
+                from_raw_parts(residual.add(at), runs.cols)
+            } else {
+                &[]
+            };
+            (
+                from_raw_parts(x.add(at), runs.cols),
+                r,
+                from_raw_parts_mut(y.add(at), runs.cols),
+            )
         };
         map::normalise::<F, ADD, RELU>(x, r, y, |_| normal);
     }
@@ -104,12 +112,22 @@ unsafe fn sums_as<F: Float, A: Float, const MASK: u8>(
     let zeros = [F::ZERO; LANES];
     let centers = [normal.center; LANES];
     let (mut sums, mut products): (Lanes<A>, Lanes<A>) = ([A::ZERO; LANES], [A::ZERO; LANES]);
-    each_strip!(runs, |offset, width| {
+    each_strip!(runs, |offset, used| {
         // SAFETY: the strip lies in the runs.
         unsafe {
-            let x = read::<F, F>(x.add(offset), width, &centers);
-            let dy = read::<F, F>(dy.add(offset), width, &zeros);
-            let y = if MASK == OF_OUTPUT { read::<F, F>(y.add(offset), width, &zeros) } else { zeros };
+            // Where dy does not count, any x of the channel will do.
+            let of_x = if let Used::Last(_) = used {
+                Used::All
+            } else {
+                used
+            };
+            let x = read::<F, F>(x.add(offset), of_x, &centers);
+            let dy = read::<F, F>(dy.add(offset), used, &zeros);
+            let y = if MASK == OF_OUTPUT {
+                read::<F, F>(y.add(offset), used, &zeros)
+            } else {
+                zeros
+            };
             for l in 0..LANES {
                 let dy = passing::<F, MASK>(x[l], dy[l], y[l], normal);
                 let (dy, distance) = in_wider::<F, A>(dy, x[l], normal.center);
@@ -162,8 +180,20 @@ unsafe fn gradient_as<F: Float, const MASK: u8, const DX: bool, const DR: bool>(
         let at = row * runs.pitch;
         // SAFETY: by contract.
         unsafe {
-            let read = |used, from: *const F| if used { from_raw_parts(from.add(at), runs.cols) } else { &[] };
-            let write = |used, to: *mut F| if used { from_raw_parts_mut(to.add(at), runs.cols) } else { &mut [] };
+            let read = |used, from: *const F| {
+                if used {
+                    from_raw_parts(from.add(at), runs.cols)
+                } else {
+                    &[]
+                }
+            };
+            let write = |used, to: *mut F| {
+                if used {
+                    from_raw_parts_mut(to.add(at), runs.cols)
+                } else {
+                    &mut []
+                }
+            };
             map::gradient::<F, MASK, DX, DR>(
                 [read(true, x), read(true, dy), read(MASK == OF_OUTPUT, y)],
                 [write(DX, dx), write(DR, dr)],
