@@ -84,19 +84,25 @@ fn take(units: usize) -> Option<Vec<Unit>> {
 /// `n` zeros, to be given away.
 pub(crate) fn zeroed<T: Copy + Default>(n: usize) -> Vec<T> {
     let block = vec![T::default(); n];
+    ask_for_large_pages(block.as_ptr().cast(), std::mem::size_of_val(&block[..]));
+    block
+}
+
+/// Asks for large pages where a block has none yet: those that lie in it as a whole.
+pub(crate) fn ask_for_large_pages(start: *const u8, len: usize) {
     #[cfg(target_os = "linux")]
     {
         const PAGE: usize = 2 << 20;
-        let start = block.as_ptr().addr();
-        let first = start.next_multiple_of(PAGE);
-        let end = (start + std::mem::size_of_val(&block[..])) / PAGE * PAGE;
+        let first = start.addr().next_multiple_of(PAGE);
+        let end = (start.addr() + len) / PAGE * PAGE;
         if end > first {
-            let pages = block.as_ptr().cast::<u8>().wrapping_add(first - start);
+            let pages = start.wrapping_add(first - start.addr());
             // SAFETY: the pages lie in the block, and the advice changes nothing that a program sees.
             unsafe { libc::madvise(pages.cast_mut().cast(), end - first, libc::MADV_HUGEPAGE) };
         }
     }
-    block
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, len);
 }
 
 impl<T> Drop for Buffer<T> {

@@ -1,39 +1,75 @@
 //! The kernels of channels side by side: a run is a row, with an element of each. Sums run down the
 //! columns, a strip of them at a time.
 
-use super::lanes::{LANES, Lanes, read, write};
+use std::slice::{from_raw_parts, from_raw_parts_mut};
+
+use super::lanes::{LANES, Lanes, Used, read, strips_of};
+use super::map::{self, Mask, NONE, OF_INPUT, OF_OUTPUT, passing};
 use super::moments::{Runs, in_range, merge};
-use super::runs::masked;
-use super::{Gradient, Mask, Normal, in_wider, relu_passes};
+use super::{Gradient, Normal, in_wider};
 use crate::dtype::Float;
 use crate::isa::per_isa;
 
-/// One value for each column, of each of the numbers that [`Normal`] has.
-#[derive(Default)]
-pub(super) struct Normals<F> {
-    pub center: Vec<F>,
-    pub scale: Vec<F>,
-    pub shift: Vec<F>,
-}
+/// A value for each column, of each of the `N` numbers that a map has.
+pub(super) struct Columns<F, const N: usize>([Vec<F>; N]);
 
-/// The same for [`Gradient`].
-#[derive(Default)]
-pub(super) struct Gradients<F> {
-    pub mean: Vec<F>,
-    pub scale: Vec<F>,
-    pub slope: Vec<F>,
-    pub offset: Vec<F>,
-}
-
-/// Calls `strip(column, width)` for every strip of a row; `width` is a constant where it is whole.
-#[inline(always)]
-fn strips(width: usize, mut strip: impl FnMut(usize, usize)) {
-    let rest = width % LANES;
-    for column in (0..width - rest).step_by(LANES) {
-        strip(column, LANES);
+impl<F: Float, const N: usize> Columns<F, N> {
+    /// From the numbers of each channel, `folded` times one after another.
+    pub(super) fn new(channels: &[[F; N]], folded: usize) -> Columns<F, N> {
+        Columns(std::array::from_fn(|number| {
+            let of_channel: Vec<F> = channels.iter().map(|numbers| numbers[number]).collect();
+            of_channel.repeat(folded)
+        }))
     }
-    if rest > 0 {
-        strip(width - rest, rest);
+
+    /// Those of some columns: slices of one length.
+    #[inline(always)]
+    fn of(&self, first: usize, columns: usize) -> [&[F]; N] {
+        self.0.each_ref().map(|list| &list[first..first + columns])
+    }
+}
+
+/// Those of a strip of columns.
+///
+/// # Safety
+/// The columns are there.
+#[inline(always)]
+unsafe fn strip_of<F: Float, const N: usize>(
+    columns: [&[F]; N],
+    column: usize,
+    used: Used,
+) -> [Lanes<F>; N] {
+    let mut lanes = [[F::ZERO; LANES]; N];
+    for number in 0..N {
+        // SAFETY: by contract.
+        lanes[number] = unsafe {
+            read(
+                columns[number].as_ptr().add(column),
+                used,
+                &[F::ZERO; LANES],
+            )
+        };
+    }
+    lanes
+}
+
+/// The numbers of one column.
+#[inline(always)]
+fn numbers_of<F: Float, const N: usize>(columns: &[&[F]; N], column: usize) -> [F; N] {
+    let mut numbers = [F::ZERO; N];
+    for number in 0..N {
+        numbers[number] = columns[number][column];
+    }
+    numbers
+}
+
+/// The lanes of a strip of so many columns.
+#[inline(always)]
+fn used(width: usize) -> Used {
+    if width == LANES {
+        Used::All
+    } else {
+        Used::First(width)
     }
 }
 
@@ -46,15 +82,15 @@ per_isa! {
         x: *const F, runs: Runs, count: usize, means: &mut [f64], squares: &mut [f64],
     ) {
         let (means, squares) = (&mut means[..runs.cols], &mut squares[..runs.cols]);
-        strips(runs.cols, |column, width| {
+        strips_of!(runs.cols, |column, width| {
             // SAFETY: the strip of every row lies in the rows.
             let part = unsafe {
                 let x = x.add(column);
-                let part = strip_moments::<F, F>(x, runs, width);
+                let part = strip_moments::<F, F>(x, runs, used(width));
                 if part.1[..width].iter().all(|&squares| in_range(squares)) {
                     part
                 } else {
-                    strip_moments::<F, f64>(x, runs, width)
+                    strip_moments::<F, f64>(x, runs, used(width))
                 }
             };
             merge(
@@ -77,14 +113,14 @@ per_isa! {
 unsafe fn strip_moments<F: Float, A: Float>(
     x: *const F,
     Runs { rows, pitch, .. }: Runs,
-    width: usize,
+    used: Used,
 ) -> (Lanes<f64>, Lanes<f64>) {
     let zeros = [A::ZERO; LANES];
     let count = rows as f64;
     let mut sums = zeros;
     for row in 0..rows {
         // SAFETY: by contract.
-        let x = unsafe { read::<F, A>(x.add(row * pitch), width, &zeros) };
+        let x = unsafe { read::<F, A>(x.add(row * pitch), used, &zeros) };
         for l in 0..LANES {
             sums[l] = sums[l] + x[l];
         }
@@ -96,7 +132,7 @@ unsafe fn strip_moments<F: Float, A: Float>(
     let (mut sums, mut squares) = (zeros, zeros);
     for row in 0..rows {
         // SAFETY: by contract.
-        let x = unsafe { read::<F, A>(x.add(row * pitch), width, &zeros) };
+        let x = unsafe { read::<F, A>(x.add(row * pitch), used, &zeros) };
         for l in 0..LANES {
             let distance = x[l] - centers[l];
             sums[l] = sums[l] + distance;
@@ -113,35 +149,21 @@ unsafe fn strip_moments<F: Float, A: Float>(
     (means, corrected)
 }
 
-/// The numbers of a strip of columns.
-///
-/// # Safety
-/// They are within each list.
-#[inline(always)]
-unsafe fn normals<F: Float>(all: &Normals<F>, column: usize, width: usize) -> [Lanes<F>; 3] {
-    let zeros = [F::ZERO; LANES];
-    // SAFETY: by contract.
-    [&all.center, &all.scale, &all.shift]
-        .map(|list| unsafe { read(list.as_ptr().add(column), width, &zeros) })
-}
-
 per_isa! {
-    /// As for slabs.
+    /// As for a run of one channel.
     ///
     /// # Safety
-    /// The rows are valid: for reads, and for writes from `y` on; there is a normal for each column.
+    /// The rows are valid: for reads, and for writes from `y` on.
     pub(super) unsafe fn normalise[F: Float][F](
-        x: *const F, residual: *const F, y: *mut F, runs: Runs, first: usize, all: &Normals<F>, relu: bool,
+        x: *const F, residual: *const F, y: *mut F, runs: Runs, first: usize, normals: &Columns<F, 3>, relu: bool,
     ) {
-        let last = first + runs.cols;
-        assert!(last <= all.center.len() && last <= all.scale.len() && last <= all.shift.len());
-        // SAFETY: by contract, and the lists are as long.
+        // SAFETY: by contract.
         unsafe {
             match (residual.is_null(), relu) {
-                (true, false) => normalise_as::<F, false, false>(x, residual, y, runs, first, all),
-                (true, true) => normalise_as::<F, false, true>(x, residual, y, runs, first, all),
-                (false, false) => normalise_as::<F, true, false>(x, residual, y, runs, first, all),
-                (false, true) => normalise_as::<F, true, true>(x, residual, y, runs, first, all),
+                (true, false) => normalise_as::<F, false, false>(x, residual, y, runs, first, normals),
+                (true, true) => normalise_as::<F, false, true>(x, residual, y, runs, first, normals),
+                (false, false) => normalise_as::<F, true, false>(x, residual, y, runs, first, normals),
+                (false, true) => normalise_as::<F, true, true>(x, residual, y, runs, first, normals),
             }
         }
     }
@@ -156,36 +178,25 @@ unsafe fn normalise_as<F: Float, const ADD: bool, const RELU: bool>(
     y: *mut F,
     runs: Runs,
     first: usize,
-    all: &Normals<F>,
+    normals: &Columns<F, 3>,
 ) {
-    let zeros = [F::ZERO; LANES];
+    let normals = normals.of(first, runs.cols);
     for row in 0..runs.rows {
-        strips(runs.cols, |column, strip| {
-            let at = row * runs.pitch + column;
-            // SAFETY: the strip lies in the rows.
-            unsafe {
-                let [center, scale, shift] = normals(all, first + column, strip);
-                let mut lanes = read::<F, F>(x.add(at), strip, &zeros);
-                let added = if ADD {
-                    read(residual.add(at), strip, &zeros)
-                } else {
-                    zeros
-                };
-                for l in 0..LANES {
-                    let normal = Normal {
-                        center: center[l],
-                        scale: scale[l],
-                        shift: shift[l],
-                    };
-                    let mut z = normal.apply(lanes[l]);
-                    if ADD {
-                        z = z + added[l];
-                    }
-                    lanes[l] = if !RELU || relu_passes(z) { z } else { F::ZERO };
-                }
-                write(y.add(at), strip, &lanes);
-            }
-        });
+        let at = row * runs.pitch;
+        // SAFETY: by contract.
+        let (x, r, y) = unsafe {
+            let r = if ADD {
+                from_raw_parts(residual.add(at), runs.cols)
+            } else {
+                &[]
+            };
+            (
+                from_raw_parts(x.add(at), runs.cols),
+                r,
+                from_raw_parts_mut(y.add(at), runs.cols),
+            )
+        };
+        map::normalise::<F, ADD, RELU>(x, r, y, |column| Normal::of(numbers_of(&normals, column)));
     }
 }
 
@@ -193,27 +204,28 @@ per_isa! {
     /// Adds each column's Σ dy and Σ dy·(x − center), of the `dy` that passes the mask.
     ///
     /// # Safety
-    /// The rows are valid for reads; there is a normal for each column.
+    /// The rows are valid for reads.
     pub(super) unsafe fn sums[F: Float][F](
-        x: *const F, dy: *const F, y: *const F, runs: Runs, first: usize, all: &Normals<F>, mask: Mask,
+        x: *const F, dy: *const F, y: *const F, runs: Runs, first: usize, normals: &Columns<F, 3>, mask: Mask,
         sums: &mut [f64], products: &mut [f64],
     ) {
         let (sums, products) = (&mut sums[..runs.cols], &mut products[..runs.cols]);
-        strips(runs.cols, |column, strip| {
+        let normals = normals.of(first, runs.cols);
+        strips_of!(runs.cols, |column, strip| {
             let (x, dy, y) = (x.wrapping_add(column), dy.wrapping_add(column), y.wrapping_add(column));
             // SAFETY: the strip of every row lies in the rows.
             unsafe {
-                let normals = normals(all, first + column, strip);
+                let normals = strip_of(normals, column, used(strip));
                 let mut part = match mask {
-                    Mask::None => strip_sums::<F, F, 0>(x, dy, y, runs, strip, &normals),
-                    Mask::OfInput => strip_sums::<F, F, 1>(x, dy, y, runs, strip, &normals),
-                    Mask::OfOutput => strip_sums::<F, F, 2>(x, dy, y, runs, strip, &normals),
+                    Mask::None => strip_sums::<F, F, NONE>(x, dy, y, runs, used(strip), &normals),
+                    Mask::OfInput => strip_sums::<F, F, OF_INPUT>(x, dy, y, runs, used(strip), &normals),
+                    Mask::OfOutput => strip_sums::<F, F, OF_OUTPUT>(x, dy, y, runs, used(strip), &normals),
                 };
                 if !part.iter().flatten().all(|sum| sum.is_finite()) {
                     part = match mask {
-                        Mask::None => strip_sums::<F, f64, 0>(x, dy, y, runs, strip, &normals),
-                        Mask::OfInput => strip_sums::<F, f64, 1>(x, dy, y, runs, strip, &normals),
-                        Mask::OfOutput => strip_sums::<F, f64, 2>(x, dy, y, runs, strip, &normals),
+                        Mask::None => strip_sums::<F, f64, NONE>(x, dy, y, runs, used(strip), &normals),
+                        Mask::OfInput => strip_sums::<F, f64, OF_INPUT>(x, dy, y, runs, used(strip), &normals),
+                        Mask::OfOutput => strip_sums::<F, f64, OF_OUTPUT>(x, dy, y, runs, used(strip), &normals),
                     };
                 }
                 for l in 0..strip {
@@ -233,7 +245,7 @@ unsafe fn strip_sums<F: Float, A: Float, const MASK: u8>(
     dy: *const F,
     y: *const F,
     Runs { rows, pitch, .. }: Runs,
-    width: usize,
+    used: Used,
     [center, scale, shift]: &[Lanes<F>; 3],
 ) -> [Lanes<f64>; 2] {
     let zeros = [F::ZERO; LANES];
@@ -242,15 +254,17 @@ unsafe fn strip_sums<F: Float, A: Float, const MASK: u8>(
         let at = row * pitch;
         // SAFETY: by contract.
         unsafe {
-            let x = read::<F, F>(x.add(at), width, center);
-            let mut dy = read::<F, F>(dy.add(at), width, &zeros);
-            masked::<F, MASK>(&x, &mut dy, y.wrapping_add(at), width, |l| Normal {
-                center: center[l],
-                scale: scale[l],
-                shift: shift[l],
-            });
+            let x = read::<F, F>(x.add(at), used, center);
+            let dy = read::<F, F>(dy.add(at), used, &zeros);
+            let y = if MASK == OF_OUTPUT {
+                read::<F, F>(y.add(at), used, &zeros)
+            } else {
+                zeros
+            };
             for l in 0..LANES {
-                let (dy, distance) = in_wider::<F, A>(dy[l], x[l], center[l]);
+                let normal = Normal::of([center[l], scale[l], shift[l]]);
+                let dy = passing::<F, MASK>(x[l], dy[l], y[l], normal);
+                let (dy, distance) = in_wider::<F, A>(dy, x[l], normal.center);
                 sums[l] = sums[l] + dy;
                 products[l] = products[l] + dy * distance;
             }
@@ -260,77 +274,62 @@ unsafe fn strip_sums<F: Float, A: Float, const MASK: u8>(
 }
 
 per_isa! {
-    /// As for slabs.
+    /// As for a run of one channel.
     ///
     /// # Safety
-    /// The rows are valid: for reads, and for writes from `dx` and `dr` on; there is a normal and a
-    /// gradient for each column.
+    /// The rows are valid: for reads, and for writes from `dx` and `dr` on.
     pub(super) unsafe fn gradient[F: Float][F](
-        x: *const F, dy: *const F, y: *const F, dx: *mut F, dr: *mut F, runs: Runs, first: usize,
-        all: &Normals<F>, gradients: &Gradients<F>, mask: Mask,
+        inputs: [*const F; 3], outputs: [*mut F; 2], runs: Runs, first: usize,
+        normals: &Columns<F, 3>, gradients: &Columns<F, 4>, mask: Mask,
     ) {
+        let all = (normals.of(first, runs.cols), gradients.of(first, runs.cols));
+        let written = outputs.map(|output| !output.is_null());
         // SAFETY: by contract.
-        unsafe { match mask {
-            Mask::None => gradient_as::<F, 0>(x, dy, y, dx, dr, runs, first, all, gradients),
-            Mask::OfInput => gradient_as::<F, 1>(x, dy, y, dx, dr, runs, first, all, gradients),
-            Mask::OfOutput => gradient_as::<F, 2>(x, dy, y, dx, dr, runs, first, all, gradients),
-        } }
+        unsafe {
+            match (mask, written) {
+                (Mask::None, _) => gradient_as::<F, NONE, true, false>(inputs, outputs, runs, all),
+                (Mask::OfInput, _) => gradient_as::<F, OF_INPUT, true, false>(inputs, outputs, runs, all),
+                (_, [true, false]) => gradient_as::<F, OF_OUTPUT, true, false>(inputs, outputs, runs, all),
+                (_, [true, true]) => gradient_as::<F, OF_OUTPUT, true, true>(inputs, outputs, runs, all),
+                (_, [false, _]) => gradient_as::<F, OF_OUTPUT, false, true>(inputs, outputs, runs, all),
+            }
+        }
     }
 }
 
 /// # Safety
 /// As for [`gradient`].
-#[allow(clippy::too_many_arguments)]
 #[inline(always)]
-unsafe fn gradient_as<F: Float, const MASK: u8>(
-    x: *const F,
-    dy: *const F,
-    y: *const F,
-    dx: *mut F,
-    dr: *mut F,
+unsafe fn gradient_as<F: Float, const MASK: u8, const DX: bool, const DR: bool>(
+    [x, dy, y]: [*const F; 3],
+    [dx, dr]: [*mut F; 2],
     runs: Runs,
-    first: usize,
-    all: &Normals<F>,
-    gradients: &Gradients<F>,
+    (normals, gradients): ([&[F]; 3], [&[F]; 4]),
 ) {
-    let zeros = [F::ZERO; LANES];
-    let Gradients {
-        mean,
-        scale,
-        slope,
-        offset,
-    } = gradients;
     for row in 0..runs.rows {
-        strips(runs.cols, |column, strip| {
-            let at = row * runs.pitch + column;
-            // SAFETY: the strip lies in the rows.
-            unsafe {
-                let [center, forward_scale, shift] = normals(all, first + column, strip);
-                let mut x = read::<F, F>(x.add(at), strip, &zeros);
-                let mut dy = read::<F, F>(dy.add(at), strip, &zeros);
-                masked::<F, MASK>(&x, &mut dy, y.wrapping_add(at), strip, |l| Normal {
-                    center: center[l],
-                    scale: forward_scale[l],
-                    shift: shift[l],
-                });
-                if !dr.is_null() {
-                    write(dr.add(at), strip, &dy);
+        let at = row * runs.pitch;
+        // SAFETY: by contract.
+        unsafe {
+            let read = |used, from: *const F| {
+                if used {
+                    from_raw_parts(from.add(at), runs.cols)
+                } else {
+                    &[]
                 }
-                if !dx.is_null() {
-                    let [mean, scale, slope, offset] = [mean, scale, slope, offset]
-                        .map(|list| read::<F, F>(list.as_ptr().add(first + column), strip, &zeros));
-                    for l in 0..LANES {
-                        let gradient = Gradient {
-                            mean: mean[l],
-                            scale: scale[l],
-                            slope: slope[l],
-                            offset: offset[l],
-                        };
-                        x[l] = gradient.apply(dy[l], x[l] - center[l]);
-                    }
-                    write(dx.add(at), strip, &x);
+            };
+            let write = |used, to: *mut F| {
+                if used {
+                    from_raw_parts_mut(to.add(at), runs.cols)
+                } else {
+                    &mut []
                 }
-            }
-        });
+            };
+            map::gradient::<F, MASK, DX, DR>(
+                [read(true, x), read(true, dy), read(MASK == OF_OUTPUT, y)],
+                [write(DX, dx), write(DR, dr)],
+                |column| Normal::of(numbers_of(&normals, column)),
+                |column| Gradient::of(numbers_of(&gradients, column)),
+            );
+        }
     }
 }

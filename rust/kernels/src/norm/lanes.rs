@@ -18,48 +18,47 @@ pub(super) fn convert<F: Float, A: Float>(value: F) -> A {
     A::from_f64(value.to_f64())
 }
 
-/// The first `width` elements at `from`, and `pad` in the other lanes.
+/// Which lanes of a strip count.
+#[derive(Clone, Copy)]
+pub(super) enum Used {
+    All,
+    First(usize),
+    /// The others have been counted: it is quicker to read a whole strip than a part of one.
+    Last(usize),
+}
+
+/// The elements from `from` on that count, and `pad` in the other lanes.
 ///
 /// # Safety
-/// They are valid for reads.
+/// The elements that count are valid for reads; with the last of them, the whole strip is.
 #[inline(always)]
 pub(super) unsafe fn read<F: Float, A: Float>(
     from: *const F,
-    width: usize,
+    used: Used,
     pad: &Lanes<A>,
 ) -> Lanes<A> {
+    // SAFETY: by contract.
+    let element = |l| convert::<F, A>(unsafe { from.add(l).read_unaligned() });
     let mut lanes = *pad;
-    if width == LANES {
-        for (l, lane) in lanes.iter_mut().enumerate() {
-            // SAFETY: by contract.
-            *lane = convert(unsafe { from.add(l).read_unaligned() });
+    match used {
+        Used::All => {
+            for (l, lane) in lanes.iter_mut().enumerate() {
+                *lane = element(l);
+            }
         }
-    } else {
-        for (l, lane) in lanes.iter_mut().enumerate().take(width) {
-            // SAFETY: by contract.
-            *lane = convert(unsafe { from.add(l).read_unaligned() });
+        Used::First(width) => {
+            for (l, lane) in lanes.iter_mut().enumerate().take(width) {
+                *lane = element(l);
+            }
+        }
+        Used::Last(width) => {
+            for (l, lane) in lanes.iter_mut().enumerate() {
+                let element = element(l);
+                *lane = if l + width < LANES { *lane } else { element };
+            }
         }
     }
     lanes
-}
-
-/// Writes the first `width` lanes.
-///
-/// # Safety
-/// They are valid for writes.
-#[inline(always)]
-pub(super) unsafe fn write<F: Float>(to: *mut F, width: usize, lanes: &Lanes<F>) {
-    if width == LANES {
-        for (l, lane) in lanes.iter().enumerate() {
-            // SAFETY: by contract.
-            unsafe { to.add(l).write_unaligned(*lane) };
-        }
-    } else {
-        for (l, lane) in lanes.iter().enumerate().take(width) {
-            // SAFETY: by contract.
-            unsafe { to.add(l).write_unaligned(*lane) };
-        }
-    }
 }
 
 /// The lanes' sum, pairwise.
@@ -78,3 +77,46 @@ pub(super) fn total<A: Float>(lanes: &Lanes<A>) -> f64 {
     }
     sums[0]
 }
+
+/// Runs a block for every strip of a run of `len` columns, with its first column and its width. The
+/// block is pasted, not called: where the width is whole it is a constant, and a closure would not have
+/// the target features.
+macro_rules! strips_of {
+    ($len:expr, |$column:ident, $width:ident| $block:block) => {{
+        let len: usize = $len;
+        let rest = len % LANES;
+        for strip in 0..len / LANES {
+            let ($column, $width) = (strip * LANES, LANES);
+            $block
+        }
+        if rest > 0 {
+            let ($column, $width) = (len - rest, rest);
+            $block
+        }
+    }};
+}
+pub(super) use strips_of;
+
+/// Runs a block for every strip of every run, with its start and the lanes that count.
+macro_rules! each_strip {
+    ($runs:expr, |$start:ident, $used:ident| $block:block) => {{
+        use $crate::norm::lanes::Used;
+        let runs: $crate::norm::moments::Runs = $runs;
+        let rest = runs.cols % LANES;
+        for row in 0..runs.rows {
+            let run = row * runs.pitch;
+            for strip in 0..runs.cols / LANES {
+                let ($start, $used) = (run + strip * LANES, Used::All);
+                $block
+            }
+            if rest > 0 && runs.cols > LANES {
+                let ($start, $used) = (run + runs.cols - LANES, Used::Last(rest));
+                $block
+            } else if rest > 0 {
+                let ($start, $used) = (run, Used::First(rest));
+                $block
+            }
+        }
+    }};
+}
+pub(super) use each_strip;

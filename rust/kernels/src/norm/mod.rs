@@ -18,6 +18,7 @@
 
 mod columns;
 mod lanes;
+mod map;
 mod moments;
 mod rows;
 mod runs;
@@ -26,6 +27,8 @@ mod stage;
 
 use crate::dtype::{DType, Float};
 use crate::isa::Isa;
+use crate::memory;
+use map::Mask;
 use rows::Rows;
 use slabs::Slabs;
 
@@ -50,6 +53,14 @@ impl Layout {
         } else {
             Arrangement::Slabs(Slabs::new(batch, channels, positions))
         })
+    }
+
+    /// How many channels there are.
+    pub fn channels(&self) -> usize {
+        match self.0 {
+            Arrangement::Slabs(slabs) => slabs.channels(),
+            Arrangement::Rows(rows) => rows.channels(),
+        }
     }
 
     /// How many elements a channel has.
@@ -139,7 +150,7 @@ pub struct Backward<'a> {
     pub output: *const u8,
     /// dL/dx, or null.
     pub grad_input: *mut u8,
-    /// dL/dr, or null.
+    /// dL/dr after an addition and a ReLU, or null.
     pub grad_residual: *mut u8,
     /// γ; 1 if there is none.
     pub weight: Option<&'a [f64]>,
@@ -172,6 +183,7 @@ pub unsafe fn forward(
     job: &Forward,
     given: Option<&[Statistics]>,
 ) -> Vec<Statistics> {
+    large_pages(layout, job.dtype, &[job.output]);
     // SAFETY: by contract.
     unsafe {
         match (layout.0, job.dtype) {
@@ -191,6 +203,7 @@ pub unsafe fn forward(
 /// # Safety
 /// As for [`forward`], with the gradients of input and residual as outputs.
 pub unsafe fn backward(isa: Isa, threads: usize, layout: Layout, job: &Backward) -> Vec<Sums> {
+    large_pages(layout, job.dtype, &[job.grad_input, job.grad_residual]);
     // SAFETY: by contract.
     unsafe {
         match (layout.0, job.dtype) {
@@ -199,6 +212,14 @@ pub unsafe fn backward(isa: Isa, threads: usize, layout: Layout, job: &Backward)
             (Arrangement::Rows(rows), DType::F64) => rows.backward::<f64>(isa, threads, job),
             (Arrangement::Rows(rows), _) => rows.backward::<f32>(isa, threads, job),
         }
+    }
+}
+
+/// Outputs are fresh memory as a rule, and a fault for each small page takes longer than the job.
+fn large_pages(layout: Layout, dtype: DType, outputs: &[*mut u8]) {
+    let len = layout.channels() * layout.count() * dtype.size();
+    for output in outputs.iter().filter(|output| !output.is_null()) {
+        memory::ask_for_large_pages(*output, len);
     }
 }
 
@@ -287,6 +308,19 @@ impl<F: Float> Normal<F> {
     }
 
     #[inline(always)]
+    fn of([center, scale, shift]: [F; 3]) -> Normal<F> {
+        Normal {
+            center,
+            scale,
+            shift,
+        }
+    }
+
+    fn numbers(&self) -> [F; 3] {
+        [self.center, self.scale, self.shift]
+    }
+
+    #[inline(always)]
     fn apply(&self, x: F) -> F {
         (x - self.center) * self.scale + self.shift
     }
@@ -327,20 +361,23 @@ impl<F: Float> Gradient<F> {
     }
 
     #[inline(always)]
+    fn of([mean, scale, slope, offset]: [F; 4]) -> Gradient<F> {
+        Gradient {
+            mean,
+            scale,
+            slope,
+            offset,
+        }
+    }
+
+    fn numbers(&self) -> [F; 4] {
+        [self.mean, self.scale, self.slope, self.offset]
+    }
+
+    #[inline(always)]
     fn apply(&self, dy: F, distance: F) -> F {
         (dy - self.mean) * self.scale + (distance * self.slope + self.offset)
     }
-}
-
-/// By what the ReLU's decision is known again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mask {
-    /// There was no ReLU.
-    None,
-    /// By the input, through the forward's own expression.
-    OfInput,
-    /// By the output.
-    OfOutput,
 }
 
 /// NaN passes, as through torch's.

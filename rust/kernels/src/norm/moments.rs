@@ -13,7 +13,7 @@
 use std::slice;
 
 use super::Statistics;
-use super::lanes::{LANES, Lanes, read, total};
+use super::lanes::{LANES, Lanes, each_strip, read, total};
 use crate::dtype::Float;
 
 /// Count, mean and sum of squared distances from it.
@@ -94,22 +94,6 @@ impl Runs {
     pub(super) fn len(&self) -> usize {
         self.rows * self.cols
     }
-
-    /// Calls `strip(offset, width)` for every strip of every run; `width` is a constant where it is whole.
-    #[inline(always)]
-    pub(super) fn strips(&self, mut strip: impl FnMut(usize, usize)) {
-        let whole = self.cols / LANES;
-        let rest = self.cols % LANES;
-        for row in 0..self.rows {
-            let start = row * self.pitch;
-            for i in 0..whole {
-                strip(start + i * LANES, LANES);
-            }
-            if rest > 0 {
-                strip(start + whole * LANES, rest);
-            }
-        }
-    }
 }
 
 /// The moments of a part, computed in `A`.
@@ -121,9 +105,9 @@ pub(super) unsafe fn moments_in<F: Float, A: Float>(x: *const F, runs: Runs) -> 
     let count = runs.len() as f64;
     let zeros = [A::ZERO; LANES];
     let mut sums = zeros;
-    runs.strips(|offset, width| {
+    each_strip!(runs, |offset, used| {
         // SAFETY: the strip lies in the runs.
-        let x = unsafe { read::<F, A>(x.add(offset), width, &zeros) };
+        let x = unsafe { read::<F, A>(x.add(offset), used, &zeros) };
         for l in 0..LANES {
             sums[l] = sums[l] + x[l];
         }
@@ -131,9 +115,9 @@ pub(super) unsafe fn moments_in<F: Float, A: Float>(x: *const F, runs: Runs) -> 
     let center = A::from_f64(total(&sums) / count);
     let centers = [center; LANES];
     let (mut sums, mut squares): (Lanes<A>, Lanes<A>) = (zeros, zeros);
-    runs.strips(|offset, width| {
+    each_strip!(runs, |offset, used| {
         // SAFETY: as above.
-        let x = unsafe { read::<F, A>(x.add(offset), width, &centers) };
+        let x = unsafe { read::<F, A>(x.add(offset), used, &centers) };
         for l in 0..LANES {
             let distance = x[l] - center;
             sums[l] = sums[l] + distance;

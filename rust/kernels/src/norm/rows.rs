@@ -3,11 +3,11 @@
 //! All is summed before any is written. A tile of rows is summed as a whole by one thread, and the tiles'
 //! results are put together in their order; the tiles depend on the shape alone.
 
-use super::columns::{self, Gradients, Normals};
+use super::columns::{self, Columns};
 use super::lanes::LANES;
 use super::moments::{Runs, merge};
 use super::stage::Stage;
-use super::{Backward, Forward, Gradient, Normal, Statistics, Sums};
+use super::{Backward, Forward, Statistics, Sums};
 use crate::dtype::Float;
 use crate::isa::Isa;
 use crate::pool;
@@ -19,7 +19,7 @@ const PART: usize = 8192;
 
 /// Rows of a part: a sum in the elements' own type adds up no more than the last, and what a part costs
 /// for each column is shared by the first.
-const PART_ROWS: std::ops::RangeInclusive<usize> = 16..=64;
+const PART_ROWS: std::ops::RangeInclusive<usize> = 32..=64;
 
 /// Elements of a tile, and the rows that it has at least.
 const TILE: usize = 64 * 1024;
@@ -45,6 +45,10 @@ struct Tile {
 impl Rows {
     pub(super) fn new(rows: usize, channels: usize) -> Rows {
         Rows { rows, channels }
+    }
+
+    pub(super) fn channels(&self) -> usize {
+        self.channels
     }
 
     pub(super) fn count(&self) -> usize {
@@ -105,19 +109,6 @@ impl Rows {
                 ..tile.runs
             };
             part(tile.at + row * pitch, runs);
-        }
-    }
-
-    /// A list with a value for each column, made of the values for each channel.
-    fn per_column<F: Copy>(&self, of_channel: impl Iterator<Item = F>) -> Vec<F> {
-        of_channel.collect::<Vec<F>>().repeat(self.folded())
-    }
-
-    fn normals<F: Float>(&self, normals: &[Normal<F>]) -> Normals<F> {
-        Normals {
-            center: self.per_column(normals.iter().map(|normal| normal.center)),
-            scale: self.per_column(normals.iter().map(|normal| normal.scale)),
-            shift: self.per_column(normals.iter().map(|normal| normal.shift)),
         }
     }
 
@@ -244,10 +235,10 @@ impl Rows {
                 channels.map(statistics).collect()
             }
         };
-        let normals: Vec<Normal<F>> = (0..self.channels)
-            .map(|channel| job.normal(channel, &found[channel]))
+        let normals: Vec<[F; 3]> = (0..self.channels)
+            .map(|channel| job.normal(channel, &found[channel]).numbers())
             .collect();
-        let normals = self.normals(&normals);
+        let normals = Columns::new(&normals, self.folded());
         self.each_part(threads, &tiles, &stage, &|stage, at, runs, first| {
             // SAFETY: the rows lie in all buffers, and are this call's alone.
             unsafe {
@@ -276,10 +267,10 @@ impl Rows {
         let tiles = self.tiles();
         let stage = || Stage::<F>::new(isa, job.dtype);
         let mask = job.mask();
-        let normals: Vec<Normal<F>> = (0..self.channels)
-            .map(|channel| job.normal(channel))
+        let normals: Vec<[F; 3]> = (0..self.channels)
+            .map(|channel| job.normal(channel).numbers())
             .collect();
-        let normals = self.normals(&normals);
+        let normals = Columns::new(&normals, self.folded());
         let mut found = Vec::new();
         if job.needs_sums() {
             let [grads, products] = self.reduce(
@@ -315,36 +306,23 @@ impl Rows {
             return found;
         }
         let none = Sums::default();
-        let gradients: Vec<Gradient<F>> = (0..self.channels)
+        let count = self.rows as f64;
+        let gradients: Vec<[F; 4]> = (0..self.channels)
             .map(|channel| {
-                job.gradient(
-                    self.rows as f64,
-                    channel,
-                    found.get(channel).unwrap_or(&none),
-                )
+                let sums = found.get(channel).unwrap_or(&none);
+                job.gradient(count, channel, sums).numbers()
             })
             .collect();
-        let gradients = Gradients {
-            mean: self.per_column(gradients.iter().map(|gradient| gradient.mean)),
-            scale: self.per_column(gradients.iter().map(|gradient| gradient.scale)),
-            slope: self.per_column(gradients.iter().map(|gradient| gradient.slope)),
-            offset: self.per_column(gradients.iter().map(|gradient| gradient.offset)),
-        };
+        let gradients = Columns::new(&gradients, self.folded());
         self.each_part(threads, &tiles, &stage, &|stage, at, runs, first| {
             let outputs = [job.grad_input, job.grad_residual];
             // SAFETY: the rows lie in all buffers, and are this call's alone.
             unsafe {
-                stage.with(
-                    at,
-                    runs,
-                    job.inputs(),
-                    outputs,
-                    |[x, dy, y], [dx, dr], runs| {
-                        columns::gradient(
-                            isa, x, dy, y, dx, dr, runs, first, &normals, &gradients, mask,
-                        );
-                    },
-                );
+                stage.with(at, runs, job.inputs(), outputs, |inputs, outputs, runs| {
+                    columns::gradient(
+                        isa, inputs, outputs, runs, first, &normals, &gradients, mask,
+                    );
+                });
             }
         });
         found

@@ -1,8 +1,11 @@
 //! The kernels of one channel whose elements are in runs.
 
-use super::lanes::{LANES, Lanes, read, total, write};
+use std::slice::{from_raw_parts, from_raw_parts_mut};
+
+use super::lanes::{LANES, Lanes, each_strip, read, total};
+use super::map::{self, Mask, NONE, OF_INPUT, OF_OUTPUT, passing};
 use super::moments::{Moments, Runs, in_range, moments_in};
-use super::{Gradient, Mask, Normal, Sums, in_wider, relu_passes};
+use super::{Gradient, Normal, Sums, in_wider};
 use crate::dtype::Float;
 use crate::isa::per_isa;
 
@@ -50,26 +53,23 @@ unsafe fn normalise_as<F: Float, const ADD: bool, const RELU: bool>(
     normal: &Normal<F>,
 ) {
     let normal = *normal;
-    let zeros = [F::ZERO; LANES];
-    runs.strips(|offset, width| {
-        // SAFETY: the strip lies in the runs.
-        unsafe {
-            let mut lanes = read::<F, F>(x.add(offset), width, &zeros);
-            let added = if ADD {
-                read(residual.add(offset), width, &zeros)
+    for row in 0..runs.rows {
+        let at = row * runs.pitch;
+        // SAFETY: by contract.
+        let (x, r, y) = unsafe {
+            let r = if ADD {
+                from_raw_parts(residual.add(at), runs.cols)
             } else {
-                zeros
+                &[]
             };
-            for l in 0..LANES {
-                let mut z = normal.apply(lanes[l]);
-                if ADD {
-                    z = z + added[l];
-                }
-                lanes[l] = if !RELU || relu_passes(z) { z } else { F::ZERO };
-            }
-            write(y.add(offset), width, &lanes);
-        }
-    });
+            (
+                from_raw_parts(x.add(at), runs.cols),
+                r,
+                from_raw_parts_mut(y.add(at), runs.cols),
+            )
+        };
+        map::normalise::<F, ADD, RELU>(x, r, y, |_| normal);
+    }
 }
 
 per_isa! {
@@ -82,18 +82,18 @@ per_isa! {
     ) -> Sums {
         // SAFETY: by contract.
         let sums = unsafe { match mask {
-            Mask::None => sums_as::<F, F, 0>(x, dy, y, runs, normal),
-            Mask::OfInput => sums_as::<F, F, 1>(x, dy, y, runs, normal),
-            Mask::OfOutput => sums_as::<F, F, 2>(x, dy, y, runs, normal),
+            Mask::None => sums_as::<F, F, NONE>(x, dy, y, runs, normal),
+            Mask::OfInput => sums_as::<F, F, OF_INPUT>(x, dy, y, runs, normal),
+            Mask::OfOutput => sums_as::<F, F, OF_OUTPUT>(x, dy, y, runs, normal),
         } };
         if sums.grads.is_finite() && sums.products.is_finite() {
             return sums;
         }
         // SAFETY: by contract.
         unsafe { match mask {
-            Mask::None => sums_as::<F, f64, 0>(x, dy, y, runs, normal),
-            Mask::OfInput => sums_as::<F, f64, 1>(x, dy, y, runs, normal),
-            Mask::OfOutput => sums_as::<F, f64, 2>(x, dy, y, runs, normal),
+            Mask::None => sums_as::<F, f64, NONE>(x, dy, y, runs, normal),
+            Mask::OfInput => sums_as::<F, f64, OF_INPUT>(x, dy, y, runs, normal),
+            Mask::OfOutput => sums_as::<F, f64, OF_OUTPUT>(x, dy, y, runs, normal),
         } }
     }
 }
@@ -112,14 +112,25 @@ unsafe fn sums_as<F: Float, A: Float, const MASK: u8>(
     let zeros = [F::ZERO; LANES];
     let centers = [normal.center; LANES];
     let (mut sums, mut products): (Lanes<A>, Lanes<A>) = ([A::ZERO; LANES], [A::ZERO; LANES]);
-    runs.strips(|offset, width| {
+    each_strip!(runs, |offset, used| {
         // SAFETY: the strip lies in the runs.
         unsafe {
-            let x = read::<F, F>(x.add(offset), width, &centers);
-            let mut dy = read::<F, F>(dy.add(offset), width, &zeros);
-            masked::<F, MASK>(&x, &mut dy, y.wrapping_add(offset), width, |_| normal);
+            // Where dy does not count, any x of the channel will do.
+            let of_x = if let Used::Last(_) = used {
+                Used::All
+            } else {
+                used
+            };
+            let x = read::<F, F>(x.add(offset), of_x, &centers);
+            let dy = read::<F, F>(dy.add(offset), used, &zeros);
+            let y = if MASK == OF_OUTPUT {
+                read::<F, F>(y.add(offset), used, &zeros)
+            } else {
+                zeros
+            };
             for l in 0..LANES {
-                let (dy, distance) = in_wider::<F, A>(dy[l], x[l], normal.center);
+                let dy = passing::<F, MASK>(x[l], dy[l], y[l], normal);
+                let (dy, distance) = in_wider::<F, A>(dy, x[l], normal.center);
                 sums[l] = sums[l] + dy;
                 products[l] = products[l] + dy * distance;
             }
@@ -131,84 +142,64 @@ unsafe fn sums_as<F: Float, A: Float, const MASK: u8>(
     }
 }
 
-/// Makes the `dy` zero that the ReLU stopped.
-///
-/// # Safety
-/// With the output's mask, its strip is valid for reads.
-#[inline(always)]
-pub(super) unsafe fn masked<F: Float, const MASK: u8>(
-    x: &Lanes<F>,
-    dy: &mut Lanes<F>,
-    y: *const F,
-    width: usize,
-    normal: impl Fn(usize) -> Normal<F>,
-) {
-    if MASK == 1 {
-        for l in 0..LANES {
-            dy[l] = if relu_passes(normal(l).apply(x[l])) {
-                dy[l]
-            } else {
-                F::ZERO
-            };
-        }
-    } else if MASK == 2 {
-        // SAFETY: by contract.
-        let y = unsafe { read::<F, F>(y, width, &[F::ZERO; LANES]) };
-        for l in 0..LANES {
-            dy[l] = if relu_passes(y[l]) { dy[l] } else { F::ZERO };
-        }
-    }
-}
-
 per_isa! {
-    /// The gradients of the input and, if it is not null, of the residual.
+    /// The gradients of the input and of what was added, each if it is not null.
     ///
     /// # Safety
     /// The runs are valid: for reads, and for writes from `dx` and `dr` on.
     pub(super) unsafe fn gradient[F: Float][F](
-        x: *const F, dy: *const F, y: *const F, dx: *mut F, dr: *mut F, runs: Runs,
-        normal: &Normal<F>, gradient: &Gradient<F>, mask: Mask,
+        inputs: [*const F; 3], outputs: [*mut F; 2], runs: Runs, normal: &Normal<F>, gradient: &Gradient<F>,
+        mask: Mask,
     ) {
+        let written = outputs.map(|output| !output.is_null());
         // SAFETY: by contract.
-        unsafe { match mask {
-            Mask::None => gradient_as::<F, 0>(x, dy, y, dx, dr, runs, normal, gradient),
-            Mask::OfInput => gradient_as::<F, 1>(x, dy, y, dx, dr, runs, normal, gradient),
-            Mask::OfOutput => gradient_as::<F, 2>(x, dy, y, dx, dr, runs, normal, gradient),
-        } }
+        unsafe {
+            match (mask, written) {
+                (Mask::None, _) => gradient_as::<F, NONE, true, false>(inputs, outputs, runs, normal, gradient),
+                (Mask::OfInput, _) => gradient_as::<F, OF_INPUT, true, false>(inputs, outputs, runs, normal, gradient),
+                (_, [true, false]) => gradient_as::<F, OF_OUTPUT, true, false>(inputs, outputs, runs, normal, gradient),
+                (_, [true, true]) => gradient_as::<F, OF_OUTPUT, true, true>(inputs, outputs, runs, normal, gradient),
+                (_, [false, _]) => gradient_as::<F, OF_OUTPUT, false, true>(inputs, outputs, runs, normal, gradient),
+            }
+        }
     }
 }
 
 /// # Safety
 /// As for [`gradient`].
-#[allow(clippy::too_many_arguments)]
 #[inline(always)]
-unsafe fn gradient_as<F: Float, const MASK: u8>(
-    x: *const F,
-    dy: *const F,
-    y: *const F,
-    dx: *mut F,
-    dr: *mut F,
+unsafe fn gradient_as<F: Float, const MASK: u8, const DX: bool, const DR: bool>(
+    [x, dy, y]: [*const F; 3],
+    [dx, dr]: [*mut F; 2],
     runs: Runs,
     normal: &Normal<F>,
     gradient: &Gradient<F>,
 ) {
     let (normal, gradient) = (*normal, *gradient);
-    let zeros = [F::ZERO; LANES];
-    runs.strips(|offset, width| {
-        // SAFETY: the strip lies in the runs.
+    for row in 0..runs.rows {
+        let at = row * runs.pitch;
+        // SAFETY: by contract.
         unsafe {
-            let mut x = read::<F, F>(x.add(offset), width, &zeros);
-            let mut dy = read::<F, F>(dy.add(offset), width, &zeros);
-            masked::<F, MASK>(&x, &mut dy, y.wrapping_add(offset), width, |_| normal);
-            if !dr.is_null() {
-                write(dr.add(offset), width, &dy);
-            }
-            if !dx.is_null() {
-                for l in 0..LANES {
-                    x[l] = gradient.apply(dy[l], x[l] - normal.center);
+            let read = |used, from: *const F| {
+                if used {
+                    from_raw_parts(from.add(at), runs.cols)
+                } else {
+                    &[]
                 }
-                write(dx.add(offset), width, &x);
-            }
+            };
+            let write = |used, to: *mut F| {
+                if used {
+                    from_raw_parts_mut(to.add(at), runs.cols)
+                } else {
+                    &mut []
+                }
+            };
+            map::gradient::<F, MASK, DX, DR>(
+                [read(true, x), read(true, dy), read(MASK == OF_OUTPUT, y)],
+                [write(DX, dx), write(DR, dr)],
+                |_| normal,
+                |_| gradient,
+            );
         }
-    });
+    }
 }

@@ -40,6 +40,10 @@ impl Slabs {
         }
     }
 
+    pub(super) fn channels(&self) -> usize {
+        self.channels
+    }
+
     pub(super) fn count(&self) -> usize {
         self.batch * self.positions
     }
@@ -90,6 +94,7 @@ impl Slabs {
     }
 
     /// Reduces every channel, and writes every part with what was made of its channel's result.
+    #[allow(clippy::too_many_arguments)]
     fn in_two_passes<P: Copy + Default + Send + Sync, C: Sync, F: Float>(
         &self,
         threads: usize,
@@ -245,26 +250,17 @@ impl Slabs {
             let outputs = [job.grad_input, job.grad_residual];
             // SAFETY: the part lies in all buffers, and is this call's alone.
             unsafe {
-                stage.with(
-                    at,
-                    runs,
-                    job.inputs(),
-                    outputs,
-                    |[x, dy, y], [dx, dr], runs| {
-                        runs::gradient(
-                            isa,
-                            x,
-                            dy,
-                            y,
-                            dx,
-                            dr,
-                            runs,
-                            &normals[channel],
-                            gradient,
-                            mask,
-                        );
-                    },
-                );
+                stage.with(at, runs, job.inputs(), outputs, |inputs, outputs, runs| {
+                    runs::gradient(
+                        isa,
+                        inputs,
+                        outputs,
+                        runs,
+                        &normals[channel],
+                        gradient,
+                        mask,
+                    );
+                });
             }
         };
         if !job.needs_sums() {

@@ -1,4 +1,4 @@
-//! Where 16-bit elements are computed with: decoded copies of a part, in the first cache.
+//! Where 16-bit elements are computed with, and numpy's unaligned ones: decoded copies of a part, in the first cache.
 
 use crate::dtype::{DType, Float, Grid};
 use crate::isa::Isa;
@@ -24,6 +24,8 @@ impl<F: Float> Stage<F> {
     /// Calls `kernel` with the runs that begin at element `at` of every buffer, decoded if need be, and
     /// stores what it wrote. A null buffer stays null.
     ///
+    /// The kernel gets aligned pointers.
+    ///
     /// # Safety
     /// The runs are valid for reads in `inputs` and for writes in `outputs`.
     #[inline(always)]
@@ -43,7 +45,9 @@ impl<F: Float> Stage<F> {
         };
         let inputs = inputs.map(begin);
         let outputs = outputs.map(|buffer| begin(buffer).cast_mut());
-        if dtype == F::DTYPE {
+        let aligned = |buffer: *const u8| buffer.cast::<F>().is_aligned();
+        let in_place = inputs.into_iter().all(aligned) && outputs.iter().all(|&o| aligned(o));
+        if dtype == F::DTYPE && in_place {
             return kernel(
                 inputs.map(|input| input.cast()),
                 outputs.map(|output| output.cast()),
