@@ -1,5 +1,7 @@
 """Batch normalization of numpy arrays."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -90,10 +92,11 @@ def batch_norm_forward(
         raise ValueError(f"x: got shape {x.shape}; more than 1 value per channel expected")
     y = np.empty_like(x)
     saved = np.empty((2, *x.shape[1:2]))
-    _native.batch_norm_forward(
-        x, gamma, beta, running_mean, running_var, None, y, saved,
-        training=training, momentum=momentum, eps=eps, relu=relu,
-    )  # fmt: skip
+    with _our_names():
+        _native.batch_norm_forward(
+            x, gamma, beta, running_mean, running_var, None, y, saved,
+            training=training, momentum=momentum, eps=eps, relu=relu,
+        )  # fmt: skip
     return y, saved
 
 
@@ -171,11 +174,26 @@ def batch_norm_backward(
     of = gamma if gamma is not None else beta
     grad_gamma = np.empty(x.shape[1:2], x.dtype if of is None else of.dtype)
     grad_beta = np.empty_like(grad_gamma)
-    _native.batch_norm_backward(
-        grad_y, x, gamma, beta, None, saved, grad_x, None, grad_gamma, grad_beta,
-        training=training, relu=relu,
-    )  # fmt: skip
+    with _our_names():
+        _native.batch_norm_backward(
+            grad_y, x, gamma, beta, None, saved, grad_x, None, grad_gamma, grad_beta,
+            training=training, relu=relu,
+        )  # fmt: skip
     return grad_x, grad_gamma, grad_beta
+
+
+_NAMES = {"input": "x", "weight": "gamma", "bias": "beta", "grad_output": "grad_y"}
+
+
+@contextmanager
+def _our_names() -> Iterator[None]:
+    """Give the kernels' errors the lecture's names of the arguments, which are ours."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        name, colon, text = str(error).partition(": ")
+        text = text.replace("the input's", "x's")
+        raise type(error)(_NAMES.get(name, name) + colon + text) from None
 
 
 def _is_relu(activation: object) -> bool:
