@@ -179,10 +179,19 @@ def test_the_names_of_the_package():
         "functional",
         "get_num_threads",
         "metrics",
+        "nn",
         "optim",
         "set_num_threads",
         "show_config",
     ]
-    assert sorted(functional.__all__) == ["adagrad", "adam", "adamw", "rmsprop", "sgd"]
+    assert sorted(functional.__all__) == [
+        "adagrad",
+        "adam",
+        "adamw",
+        "batch_norm_backward",
+        "batch_norm_forward",
+        "rmsprop",
+        "sgd",
+    ]
     for function in functional.__all__:
         assert getattr(functional, function).__doc__

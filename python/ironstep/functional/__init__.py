@@ -1,8 +1,18 @@
-"""The rules themselves, in place on arrays: for numpy, JAX on the CPU, or a framework of one's own.
+"""The rules themselves on arrays: for numpy, JAX on the CPU, or a framework of one's own.
 
-Names are those of torch's functional optimizers. torch is not needed, but its CPU tensors are taken.
+Optimizers have the names of torch's functional ones, and work in place. torch is not needed, but its CPU
+tensors are taken by these.
 """
 
+from ironstep.functional._batch_norm import batch_norm_backward, batch_norm_forward
 from ironstep.functional._optim import adagrad, adam, adamw, rmsprop, sgd
 
-__all__ = ["adagrad", "adam", "adamw", "rmsprop", "sgd"]
+__all__ = [
+    "adagrad",
+    "adam",
+    "adamw",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "rmsprop",
+    "sgd",
+]

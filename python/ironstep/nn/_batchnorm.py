@@ -1,0 +1,520 @@
+"""Batch normalization with native kernels on the CPU."""
+
+import copy
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import fusion
+
+from ironstep import _native
+
+Activation = Literal["relu"]
+
+
+class _Options(NamedTuple):
+    """What a normalization has beside its differentiable operands."""
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    training: bool
+    """Whether to normalize by the batch's own statistics."""
+    momentum: float
+    eps: float
+    relu: bool
+    counter: Tensor | None
+    """What counts the batches, if this one counts."""
+
+
+class _Refusal(Exception):  # noqa: N818  # no error: torch does it, or says what is wrong
+    """Not for the kernels, which have written nothing."""
+
+
+class BatchNorm(_BatchNorm):
+    """What `BatchNorm1d`, `BatchNorm2d` and `BatchNorm3d` have in common."""
+
+    _torch_class: ClassVar[type[_BatchNorm]]
+    """The class whose place this one takes."""
+
+    # Defaults of the class: a module that torch made needs no more than another class to be ours.
+    activation: Activation | None = None
+    frozen: bool = False
+    _converted: bool = False
+    """Whether `convert_batchnorm` made it of torch's."""
+    _fused: Literal["relu", "add and relu"] | None = None
+    """What `convert_batchnorm` took in from the layers that follow."""
+
+    def __init__(self, *args: Any, activation: Activation | None = None, **kwargs: Any) -> None:
+        _check_activation(activation)
+        super().__init__(*args, **kwargs)
+        if activation is not None:
+            self.activation = activation
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "_torch_class" in cls.__dict__:
+            cls.__signature__ = _signature(cls._torch_class)  # type: ignore[attr-defined]
+        elif "__init__" in cls.__dict__:
+            cls.__signature__ = None  # type: ignore[attr-defined]  # a user's own, not ours
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:  # noqa: A002
+        """Normalize, add the residual if there is one, and apply the activation if there is one.
+
+        Parameters
+        ----------
+        input : Tensor of shape (N, C) or (N, C, ...)
+            As for torch's class.
+        residual : Tensor of the same shape, optional
+            Added after the normalization, before the activation.
+
+        Returns
+        -------
+        Tensor
+            Of the input's shape.
+
+        Raises
+        ------
+        ValueError
+            For a wrong number of dimensions, for one value per channel in training, for
+            ``eps <= 0`` in training, and for a residual of another shape.
+        RuntimeError
+            For numbers of channels that do not agree; and if the layer was fused with an addition
+            and gets no residual: then something else than the converted block calls it.
+        """
+        if self._fused == "add and relu" and residual is None:
+            raise RuntimeError(
+                "residual: got None; this layer was fused with the addition that follows it in its "
+                "block, and is called without: revert_batchnorm(model) before taking it elsewhere"
+            )
+        if type(input) is Tensor and not _is_watched() and input.is_cpu:
+            self._check_input_dim(input)  # type: ignore[no-untyped-call]
+            options = self._options()
+            # An empty batch, or what torch has an error for, is torch's.
+            if self.eps > 0 and (input.numel() > input.shape[1] or not options.training):
+                try:
+                    return self._natively(input, residual, options)
+                except _Refusal:
+                    pass
+        return self._in_torch(input, residual)
+
+    def _natively(self, x: Tensor, residual: Tensor | None, options: _Options) -> Tensor:
+        # The dictionary: an attribute that is no plain one costs half a microsecond.
+        parameters = self._parameters
+        try:
+            weight, bias = parameters["weight"], parameters["bias"]
+        except KeyError:  # a parametrization, or a wrapper that sets plain attributes
+            weight, bias = self.weight, self.bias
+        if torch.is_grad_enabled() and (
+            x.requires_grad
+            or (weight is not None and weight.requires_grad)
+            or (bias is not None and bias.requires_grad)
+            or (residual is not None and residual.requires_grad)
+        ):
+            return _apply(x, weight, bias, residual, options)  # type: ignore[no-any-return]
+        return _normalize(x, weight, bias, residual, options)[0]
+
+    def _in_torch(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        operands: tuple[object, ...] = (x, residual)
+        for operand in operands:
+            if isinstance(operand, torch.fx.Proxy):
+                return self._as_a_leaf(operand, x, residual)
+        _check_activation(self.activation)
+        self._check_input_dim(x)  # type: ignore[no-untyped-call]
+        # A trace by torch.jit holds what it saw; that two shapes were equal is no part of it.
+        tracing = torch._C._is_tracing()
+        if residual is not None and not tracing and residual.shape != x.shape:
+            raise ValueError(
+                f"residual: got shape {tuple(residual.shape)}; that of input, {tuple(x.shape)}, expected"
+            )
+        options = self._options()
+        if options.counter is not None:
+            options.counter.add_(1)  # before all else, as in torch, whose errors come after it
+        return _in_torch(x, self.weight, self.bias, residual, options)
+
+    def _options(self) -> _Options:
+        """Which statistics to use and to update, as torch's class decides it."""
+        buffers = self._buffers
+        try:
+            mean, var = buffers["running_mean"], buffers["running_var"]
+        except KeyError:
+            mean, var = self.running_mean, self.running_var
+        activation = self.activation
+        if activation is not None:
+            _check_activation(activation)
+        momentum, counter = self.momentum, None
+        training = self.training and not self.frozen
+        if training:
+            if self.track_running_stats:
+                counter = buffers.get("num_batches_tracked")
+            else:
+                mean = var = None
+            if momentum is None:
+                momentum = 0.0 if counter is None else 1.0 / float(counter + 1)
+        else:
+            momentum = momentum or 0.0
+            training = mean is None and var is None
+        return _Options(mean, var, training, momentum, self.eps, activation is not None, counter)
+
+    def _as_a_leaf(self, proxy: torch.fx.Proxy, *operands: Any) -> Tensor:
+        """Stand in a traced graph as one call of this module, as torch's modules do."""
+        tracer = proxy.tracer
+        args = operands if operands[-1] is not None else operands[:-1]
+        target = tracer.path_of_module(self)  # type: ignore[attr-defined]
+        call: Any = tracer.create_proxy("call_module", target, args, {})
+        return call  # type: ignore[no-any-return]  # stands for a tensor
+
+    def freeze(self, *, parameters: bool = True) -> Self:
+        """Normalize by the running statistics from now on, whatever `train` says, and keep them.
+
+        Parameters
+        ----------
+        parameters : bool
+            Also set ``requires_grad`` of weight and bias to False.
+
+        Returns
+        -------
+        BatchNorm
+            Itself.
+
+        Raises
+        ------
+        RuntimeError
+            If there are no running statistics.
+
+        Examples
+        --------
+        >>> from ironstep.nn import BatchNorm1d
+        >>> layer = BatchNorm1d(2).freeze()
+        >>> layer.train()
+        BatchNorm1d(2, ..., frozen=True)
+        >>> layer.weight.requires_grad
+        False
+        >>> layer.unfreeze().weight.requires_grad
+        True
+        """
+        if self.running_mean is None or self.running_var is None:
+            raise RuntimeError(
+                "freeze: this layer has no running statistics (track_running_stats=False)"
+            )
+        before: dict[str, bool] = self.__dict__.setdefault("_requires_grad", {})
+        if parameters:
+            for name, parameter in self._affine():
+                before.setdefault(name, parameter.requires_grad)
+                parameter.requires_grad_(False)
+        self.frozen = True
+        return self
+
+    def unfreeze(self) -> Self:
+        """Undo `freeze`: ``requires_grad`` of weight and bias is what it was before.
+
+        Returns
+        -------
+        BatchNorm
+            Itself.
+        """
+        before = self.__dict__.pop("_requires_grad", {})
+        for name, parameter in self._affine():
+            if name in before:
+                parameter.requires_grad_(before[name])
+        self.__dict__.pop("frozen", None)
+        return self
+
+    def _affine(self) -> Iterator[tuple[str, Tensor]]:
+        for name in ("weight", "bias"):
+            parameter = getattr(self, name)
+            if parameter is not None:
+                yield name, parameter
+
+    def extra_repr(self) -> str:
+        text: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        if self.activation is not None:
+            text += f", activation={self.activation!r}"
+        return text + (", frozen=True" if self.frozen else "")
+
+    def __getattr__(self, name: str) -> Any:
+        # Parameters and buffers are found here. These functions read them to build another module,
+        # and know nothing of what ours does beside.
+        if not torch.compiler.is_dynamo_compiling():
+            caller = sys._getframe(1).f_code
+            if any(caller is code for code in _FORGETFUL):
+                self._refuse_to_be_copied(caller.co_name)
+        return super().__getattr__(name)
+
+    def _refuse_to_be_copied(self, by: str) -> None:
+        if self.activation is not None:
+            what = f"activation={self.activation!r}"
+        elif self.frozen and by != fusion.fuse_conv_bn_eval.__name__:
+            what = "freeze()"
+        else:
+            return
+        raise RuntimeError(
+            f"{by} would drop {what} of {type(self).__name__}: "
+            "revert_batchnorm(model), or make the layer without, first"
+        )
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Return what torch.jit.script is to compile: torch's module, on the same parameters."""
+        self._refuse_to_be_copied("torch.jit.script")
+        if type(self) is not _OWN.get(self._torch_class):
+            return self
+        scriptable = copy.copy(self)
+        scriptable.__class__ = self._torch_class  # type: ignore[assignment]
+        return scriptable
+
+
+_FORGETFUL = (
+    nn.SyncBatchNorm.convert_sync_batchnorm.__func__.__code__,  # type: ignore[attr-defined]
+    fusion.fuse_conv_bn_eval.__code__,
+    fusion.fuse_linear_bn_eval.__code__,
+)
+
+
+def _signature(torch_class: type[nn.Module]) -> inspect.Signature:
+    """The signature of torch's class, with our keyword."""
+    theirs = inspect.signature(torch_class)
+    ours = inspect.signature(BatchNorm.__init__).parameters["activation"]
+    return theirs.replace(parameters=[*theirs.parameters.values(), ours])
+
+
+class BatchNorm1d(BatchNorm, nn.BatchNorm1d):
+    """`torch.nn.BatchNorm1d` with native kernels on the CPU; see `BatchNorm2d`.
+
+    Takes inputs of shape (N, C) and (N, C, L).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ironstep.nn import BatchNorm1d
+    >>> BatchNorm1d(1, affine=False)(torch.tensor([[-3.0], [3.0]]))
+    tensor([[-1.0000],
+            [ 1.0000]])
+    """
+
+    _torch_class = nn.BatchNorm1d
+
+
+class BatchNorm2d(BatchNorm, nn.BatchNorm2d):
+    """`torch.nn.BatchNorm2d` with native kernels on the CPU, and what follows it in the same pass.
+
+    ::
+
+        out = activation(weight · (x − mean) / √(var + eps) + bias + residual)
+
+    Arguments, parameters, buffers, state dict and behaviour are torch's. Real inputs of float64,
+    float32, bfloat16 and float16 on the CPU, contiguous or channels_last, are normalized natively,
+    and so is their backward; torch's own operations run for everything else: other devices and
+    strides, tensor subclasses, autocast, forward-mode differentiation, `torch.func`,
+    `torch.compile`, export, tracing, and double backward.
+
+    Parameters
+    ----------
+    num_features, eps, momentum, affine, track_running_stats, device, dtype, ...
+        As in torch's class.
+    activation : {None, "relu"}
+        Applied to the output. With it the layer saves one activation less for backward than
+        torch's two layers.
+
+    See Also
+    --------
+    convert_batchnorm : give the layers of a whole model these kernels.
+
+    References
+    ----------
+    Ioffe & Szegedy (2015), Batch Normalization, algorithms 1 and 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ironstep.nn import BatchNorm2d
+    >>> layer = BatchNorm2d(8, activation="relu")
+    >>> x = torch.randn(4, 8, 5, 5)
+    >>> layer(x).min()
+    tensor(0., grad_fn=<MinBackward1>)
+    >>> layer(x, residual=x).shape
+    torch.Size([4, 8, 5, 5])
+    """
+
+    _torch_class = nn.BatchNorm2d
+
+
+class BatchNorm3d(BatchNorm, nn.BatchNorm3d):
+    """`torch.nn.BatchNorm3d` with native kernels on the CPU; see `BatchNorm2d`.
+
+    Takes inputs of shape (N, C, D, H, W).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ironstep.nn import BatchNorm3d
+    >>> BatchNorm3d(2)(torch.randn(3, 2, 4, 4, 4)).shape
+    torch.Size([3, 2, 4, 4, 4])
+    """
+
+    _torch_class = nn.BatchNorm3d
+
+
+_OWN: dict[type[_BatchNorm], type[BatchNorm]] = {
+    cls._torch_class: cls for cls in (BatchNorm1d, BatchNorm2d, BatchNorm3d)
+}
+
+
+def _check_activation(activation: object) -> None:
+    if activation is not None and activation != "relu":
+        raise ValueError(f"activation: got {activation!r}; None or 'relu' expected")
+
+
+def _is_watched() -> bool:
+    """Whether somebody wants to see, or to change, each operation: no kernel may go past them."""
+    return (
+        torch.compiler.is_dynamo_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._len_torch_function_stack() > 0
+        or torch._C._is_tracing()
+        or forward_ad._current_level >= 0
+        or torch._C._is_any_autocast_enabled()
+    )
+
+
+def _in_torch(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    options: _Options,
+) -> Tensor:
+    """The same by torch's operations."""
+    mean, var, training, momentum, eps, relu, _ = options
+    output = functional.batch_norm(x, mean, var, weight, bias, training, momentum, eps)
+    if residual is not None:
+        output = output + residual
+    return torch.relu(output) if relu else output
+
+
+def _normalize(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    options: _Options,
+) -> tuple[Tensor, Tensor]:
+    """The output, and the statistics that it was normalized by: mean, 1/√(var + eps)."""
+    mean, var, training, momentum, eps, relu, counter = options
+    output = torch.empty_like(x)
+    saved = torch.empty(2, x.shape[1], dtype=torch.float64, device="cpu")
+    try:
+        _native.batch_norm_forward(
+            x, weight, bias, mean, var, residual, output, saved,
+            training=training, momentum=momentum, eps=eps, relu=relu,
+        )  # fmt: skip
+    except (TypeError, ValueError):
+        raise _Refusal from None
+    if counter is not None:
+        counter.fill_(counter.item() + 1)  # measured: add_(1) takes 3 µs more
+    return output, saved
+
+
+class _Normalize(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        residual: Tensor | None,
+        options: _Options,
+    ) -> Tensor:
+        output, saved = _normalize(x, weight, bias, residual, options)
+        # Where the input gives the mask of the activation, the output need not be kept.
+        masked_by_output = options.relu and residual is not None
+        ctx.save_for_backward(
+            x,
+            weight,
+            bias if options.relu and not masked_by_output else None,
+            output if masked_by_output else None,
+            saved,
+        )
+        ctx.options = options
+        if weight is None and bias is not None:
+            ctx.bias_dtype = bias.dtype
+        ctx.set_materialize_grads(False)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grad_output is None:
+            return None, None, None, None, None
+        x, weight, bias, output, saved = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias, needs_residual, _ = ctx.needs_input_grad
+        if not torch.is_grad_enabled() and type(grad_output) is Tensor and not _is_watched():
+            training, relu = ctx.options.training, ctx.options.relu
+            masks_residual = needs_residual and relu
+            grad = grad_output
+            if grad.stride() != x.stride():
+                grad = torch.empty_like(x).copy_(grad)
+            grad_x = torch.empty_like(x) if needs_x else None
+            grad_weight = torch.empty_like(weight) if needs_weight else None
+            grad_bias = None
+            if needs_bias and weight is not None:
+                grad_bias = torch.empty_like(weight)
+            elif needs_bias:
+                grad_bias = torch.empty(x.shape[1], dtype=ctx.bias_dtype)
+            grad_residual = torch.empty_like(x) if masks_residual else None
+            try:
+                _native.batch_norm_backward(
+                    grad, x, weight, bias, output, saved,
+                    grad_x, grad_residual, grad_weight, grad_bias,
+                    training=training, relu=relu,
+                )  # fmt: skip
+            except (TypeError, ValueError):
+                pass  # a hook gave back something else than what was saved
+            else:
+                if needs_residual and not masks_residual:
+                    grad_residual = grad
+                return grad_x, grad_weight, grad_bias, grad_residual, None
+        return _backward_in_torch(ctx, grad_output)
+
+
+# torch's Function.apply looks for functorch's wrappers first; those never come here.
+_apply = super(torch.autograd.Function, _Normalize).apply
+
+
+def _backward_in_torch(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients by torch's operations, which can be differentiated once more."""
+    x, weight, bias, output, saved = ctx.saved_tensors
+    needs_x, needs_weight, needs_bias, needs_residual, _ = ctx.needs_input_grad
+    others = [d for d in range(x.dim()) if d != 1]
+    shape = [1, -1] + [1] * (x.dim() - 2)
+
+    x_wide, grad = x.double(), grad_output.double()
+    scale = 1.0 if weight is None else weight.double().view(shape)
+    mean, inverse_sd = saved[0].view(shape), saved[1].view(shape)
+    if ctx.options.relu:
+        if output is None:
+            shift = 0.0 if bias is None else bias.double().view(shape)
+            output = (x_wide - mean) * inverse_sd * scale + shift
+        grad = grad.masked_fill(output <= 0, 0.0)  # NaN passes, as in torch's ReLU
+    if ctx.options.training and torch.is_grad_enabled():
+        # The statistics as functions of x.
+        mean = x_wide.mean(others, keepdim=True)
+        inverse_sd = ((x_wide - mean).square().mean(others, keepdim=True) + ctx.options.eps).rsqrt()
+    normalized = (x_wide - mean) * inverse_sd
+
+    grad_x = grad_weight = grad_bias = None
+    if needs_x:
+        inner = grad
+        if ctx.options.training:
+            along = (grad * normalized).mean(others, keepdim=True)
+            inner = grad - grad.mean(others, keepdim=True) - normalized * along
+        grad_x = (scale * inverse_sd * inner).to(x.dtype)
+    if needs_weight:
+        grad_weight = (grad * normalized).sum(others).to(weight.dtype)
+    if needs_bias:
+        grad_bias = grad.sum(others)  # autograd gives it the bias's dtype
+    return grad_x, grad_weight, grad_bias, grad.to(x.dtype) if needs_residual else None, None
