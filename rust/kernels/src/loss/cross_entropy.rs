@@ -13,6 +13,7 @@
 //! Sums over classes are in `F` for at most 256 of them, and from there in `f64`.
 
 use std::cell::UnsafeCell;
+use std::ops::Range;
 
 use super::exp::{Exponential, ln_from_one};
 use crate::dtype::{DType, Grid};
@@ -422,7 +423,9 @@ per_isa! {
             && job.gradient.is_none_or(|gradient| gradient.layout.class_stride == 1)
             && !matches!(job.what.targets, Targets::Probabilities(targets)
                          if targets.layout.class_stride != 1);
-        let mut scratch = vec![F::ZERO; if along { 3 * classes } else { 2 * classes * LANES }];
+        let group = (TILE / classes).clamp(1, LANES);
+        let size = if along { 3 * group * classes } else { 2 * LANES * classes };
+        let mut scratch = vec![F::ZERO; size];
         let mut sums = [0.0; LANES];
         for first in (start..end).step_by(LANES) {
             let count = LANES.min(end - first);
@@ -433,7 +436,10 @@ per_isa! {
             // SAFETY: by contract.
             unsafe {
                 if along {
-                    job.along(&mut rows, outer, first, count, &mut scratch);
+                    for start in (0..count).step_by(group) {
+                        let range = start..count.min(start + group);
+                        job.along(&mut rows, outer, first, range, &mut scratch);
+                    }
                 } else {
                     job.across(&mut rows, outer, first, count, &mut scratch);
                 }
@@ -461,7 +467,9 @@ per_isa! {
 }
 
 impl<F: Exponential> Job<'_, F> {
-    /// Rows whose classes lie side by side.
+    /// Rows whose classes lie side by side, from `start` on.
+    ///
+    /// Each step is done for all rows before the next: within a row, each waits for the one before.
     ///
     /// # Safety
     /// As for [`run_tile`].
@@ -471,90 +479,127 @@ impl<F: Exponential> Job<'_, F> {
         rows: &mut Rows<F>,
         outer: usize,
         first: usize,
-        count: usize,
+        range: Range<usize>,
         scratch: &mut [F],
     ) {
         let classes = self.logits.layout.classes;
-        let (decoded, scratch) = scratch.split_at_mut(classes);
-        let (exps, aims) = scratch.split_at_mut(classes);
+        let size = scratch.len() / 3;
+        let (decoded, scratch) = scratch.split_at_mut(size);
+        let (exps, aims) = scratch.split_at_mut(size);
         let weight = self.weight.as_deref();
-        for i in 0..count {
-            let from = self.logits.at(outer, first + i);
-            let x: &[F] = if self.logits.dtype == F::DTYPE && from.cast::<F>().is_aligned() {
-                // SAFETY: the row is valid for reads, by contract.
-                unsafe { std::slice::from_raw_parts(from.cast(), classes) }
-            } else {
-                // SAFETY: as above.
-                unsafe { F::decode(self.logits.dtype, from, decoded) };
-                decoded
-            };
-            let to = self.gradient.map(|gradient| gradient.at(outer, first + i));
-            let in_place = to.filter(|to| {
-                self.gradient.is_some_and(|g| g.dtype == F::DTYPE) && to.cast::<F>().is_aligned()
-            });
-            let g: &mut [F] = match in_place {
-                // SAFETY: the row is valid for writes, by contract.
-                Some(to) => unsafe { std::slice::from_raw_parts_mut(to.cast(), classes) },
-                None => exps,
-            };
+        let start = range.start;
+        let of_row = |i: usize| (i - start) * classes..(i - start + 1) * classes;
 
-            let max = largest(x);
-            rows.max[i] = max;
-            for list in 0..rows.n_lists {
-                if rows.counts[list][i] {
-                    rows.linear[i] += rows.hit[list][i] * (max - x[rows.class[list][i]]).to_f64();
-                }
+        let x_of = |i: usize| self.logits.at(outer, first + i);
+        let x_is_direct = self.logits.dtype == F::DTYPE && x_of(0).cast::<F>().is_aligned();
+        if !x_is_direct {
+            for i in range.clone() {
+                // SAFETY: the row is valid for reads, by contract.
+                unsafe { F::decode(self.logits.dtype, x_of(i), &mut decoded[of_row(i)]) };
             }
-            let spread = self.what.spread != 0.0;
-            let (sum, below) = match (&self.what.targets, spread, weight) {
-                (Targets::Probabilities(_), ..) | (_, false, _) => exps_of(x, g, max, None, false),
-                (_, true, weight) => exps_of(x, g, max, weight, true),
-            };
-            rows.sum[i] = sum;
-            rows.linear[i] += if rows.spread[i] != 0.0 {
-                rows.spread[i] * below
+        }
+        let x_of = |i: usize| -> &[F] {
+            if x_is_direct {
+                // SAFETY: the row is valid for reads and, as the first, aligned.
+                unsafe { std::slice::from_raw_parts(x_of(i).cast(), classes) }
             } else {
-                0.0
-            };
-            if let Targets::Probabilities(targets) = self.what.targets {
+                &decoded[of_row(i)]
+            }
+        };
+        let g_at = |i: usize| self.gradient.map(|gradient| gradient.at(outer, first + i));
+        let g_is_direct = self.gradient.is_some_and(|gradient| {
+            gradient.dtype == F::DTYPE && gradient.at(outer, first).cast::<F>().is_aligned()
+        });
+        let g_of = |i: usize, exps: &mut [F]| -> &mut [F] {
+            match g_at(i) {
+                // SAFETY: the row is valid for writes, as the first is aligned, and no other slice of
+                // it is alive.
+                Some(to) if g_is_direct => unsafe {
+                    std::slice::from_raw_parts_mut(to.cast(), classes)
+                },
+                // SAFETY: the row of `exps`, borrowed for as long.
+                _ => unsafe {
+                    std::slice::from_raw_parts_mut(exps[of_row(i)].as_mut_ptr(), classes)
+                },
+            }
+        };
+
+        for i in range.clone() {
+            rows.max[i] = largest(x_of(i));
+        }
+        for i in range.clone() {
+            rows.sum[i] = exps_of(x_of(i), g_of(i, exps), rows.max[i]);
+        }
+        if let Targets::Probabilities(targets) = self.what.targets {
+            for i in range.clone() {
+                let (aims, x, max) = (&mut aims[of_row(i)], x_of(i), rows.max[i]);
                 // SAFETY: the row is valid for reads, by contract.
                 unsafe { F::decode(targets.dtype, targets.at(outer, first + i), aims) };
                 self.aim(aims, |j| j);
                 rows.total[i] = total(aims, |_, aim| aim);
                 rows.linear[i] = total(aims, |j, aim| aim * (max - x[j]));
             }
-            let Some(to) = to else { continue };
-            let scale = self.scale * rows.own[i];
-            let share = F::from_f64(scale * rows.total[i] / sum);
-            if matches!(self.what.targets, Targets::Probabilities(_)) {
-                let scale = F::from_f64(scale);
-                for (g, &aim) in g.iter_mut().zip(&*aims) {
-                    *g = *g * share - aim * scale;
-                }
-            } else {
-                let spread = F::from_f64(scale * rows.spread[i]);
-                match weight {
-                    Some(weight) => {
-                        for (g, &w) in g.iter_mut().zip(weight) {
-                            *g = *g * share - spread * w;
-                        }
-                    }
-                    None => {
-                        for g in g.iter_mut() {
-                            *g = *g * share - spread;
-                        }
-                    }
-                }
-                for list in 0..rows.n_lists {
-                    let class = rows.class[list][i];
-                    g[class] = g[class] - F::from_f64(scale * rows.hit[list][i]);
+        } else {
+            for list in 0..rows.n_lists {
+                for i in range.clone().filter(|&i| rows.counts[list][i]) {
+                    let below = rows.max[i] - x_of(i)[rows.class[list][i]];
+                    rows.linear[i] += rows.hit[list][i] * below.to_f64();
                 }
             }
-            if let (None, Some(gradient)) = (in_place, self.gradient) {
-                // SAFETY: the row is valid for writes, by contract.
-                unsafe { F::encode(gradient.dtype, g, to) };
+            for i in range.clone().filter(|&i| rows.spread[i] != 0.0) {
+                let (x, max) = (x_of(i), rows.max[i]);
+                let below = match weight {
+                    Some(weight) => total(x, |j, x| weight[j] * (max - x)),
+                    None => total(x, |_, x| max - x),
+                };
+                rows.linear[i] += rows.spread[i] * below;
             }
         }
+
+        let Some(gradient) = self.gradient else {
+            return;
+        };
+        for i in range.clone() {
+            let (share, spread, scale) = self.factors(rows, i);
+            let g = g_of(i, exps);
+            if matches!(self.what.targets, Targets::Probabilities(_)) {
+                for (g, &aim) in g.iter_mut().zip(&aims[of_row(i)]) {
+                    *g = *g * share - aim * scale;
+                }
+            } else if let Some(weight) = weight {
+                for (g, &w) in g.iter_mut().zip(weight) {
+                    *g = *g * share - spread * w;
+                }
+            } else {
+                for g in g.iter_mut() {
+                    *g = *g * share - spread;
+                }
+            }
+        }
+        for list in 0..rows.n_lists {
+            for i in range.clone() {
+                let g = &mut g_of(i, exps)[rows.class[list][i]];
+                *g = *g - F::from_f64(self.scale * rows.own[i] * rows.hit[list][i]);
+            }
+        }
+        if !g_is_direct {
+            for i in range {
+                // SAFETY: the row is valid for writes, by contract.
+                unsafe {
+                    let to = gradient.at(outer, first + i);
+                    F::encode(gradient.dtype, &exps[of_row(i)], to);
+                }
+            }
+        }
+    }
+
+    /// By what exp, wⱼ and wⱼ·tⱼ of row `i` are multiplied in its gradient.
+    #[inline(always)]
+    fn factors(&self, rows: &Rows<F>, i: usize) -> (F, F, F) {
+        let scale = self.scale * rows.own[i];
+        let share = scale * rows.total[i] / rows.sum[i];
+        let spread = scale * rows.spread[i];
+        (F::from_f64(share), F::from_f64(spread), F::from_f64(scale))
     }
 
     /// Rows side by side, a class at a time.
@@ -648,10 +693,7 @@ impl<F: Exponential> Job<'_, F> {
         let mut spread = [F::ZERO; LANES];
         let mut scale = [F::ZERO; LANES];
         for i in 0..LANES {
-            let own = self.scale * rows.own[i];
-            scale[i] = F::from_f64(own);
-            share[i] = F::from_f64(own * rows.total[i] / sums[i]);
-            spread[i] = F::from_f64(own * rows.spread[i]);
+            (share[i], spread[i], scale[i]) = self.factors(rows, i);
         }
         if matches!(self.what.targets, Targets::Probabilities(_)) {
             for (x, aims) in x
@@ -704,83 +746,48 @@ impl<F: Exponential> Job<'_, F> {
 
 #[inline(always)]
 fn largest<F: Exponential>(x: &[F]) -> F {
-    let (chunks, rest) = x.as_chunks::<LANES>();
     let mut max = [F::NEG_INFINITY; LANES];
-    for x in chunks {
+    // Twice the same number is no matter.
+    for x in x
+        .as_chunks::<LANES>()
+        .0
+        .iter()
+        .chain(x.last_chunk::<LANES>())
+    {
         for i in 0..LANES {
             max[i] = if x[i] > max[i] { x[i] } else { max[i] };
         }
     }
-    for (max, &x) in max.iter_mut().zip(rest) {
-        *max = if x > *max { x } else { *max };
-    }
     tree(max, |a, b| if b > a { b } else { a })
 }
 
-/// Writes exp(xⱼ − max) to `g`; their sum, and that of wⱼ·(max − xⱼ) if `spread`.
+/// Writes exp(xⱼ − max) to `g`, and returns their sum. There are at least [`LANES`].
 #[inline(always)]
-fn exps_of<F: Exponential>(
-    x: &[F],
-    g: &mut [F],
-    max: F,
-    weight: Option<&[F]>,
-    spread: bool,
-) -> (f64, f64) {
-    let (mut sums, mut belows) = ([0.0; LANES], [0.0; LANES]);
-    let one = F::from_f64(1.0);
-    for (part, (x, g)) in x
-        .chunks(CHUNKS * LANES)
-        .zip(g.chunks_mut(CHUNKS * LANES))
-        .enumerate()
-    {
-        let (mut sum, mut below) = ([F::ZERO; LANES], [F::ZERO; LANES]);
-        let (chunks, rest) = x.as_chunks::<LANES>();
-        let (g_chunks, g_rest) = g.as_chunks_mut::<LANES>();
-        for (j, (x, g)) in chunks.iter().zip(g_chunks).enumerate() {
+fn exps_of<F: Exponential>(x: &[F], g: &mut [F], max: F) -> f64 {
+    let mut total = 0.0;
+    let parts = x.chunks(CHUNKS * LANES);
+    for (x, g) in parts.zip(g.chunks_mut(CHUNKS * LANES)) {
+        let mut sum = [F::ZERO; LANES];
+        let chunks = x.as_chunks::<LANES>().0;
+        for (x, g) in chunks.iter().zip(g.as_chunks_mut::<LANES>().0) {
             for i in 0..LANES {
                 g[i] = (x[i] - max).exp_nonpositive();
                 sum[i] = sum[i] + g[i];
             }
-            if spread {
-                let at = (part * CHUNKS + j) * LANES;
-                match weight {
-                    Some(weight) => {
-                        for (i, w) in weight[at..at + LANES].iter().enumerate() {
-                            below[i] = below[i] + *w * (max - x[i]);
-                        }
-                    }
-                    None => {
-                        for i in 0..LANES {
-                            below[i] = below[i] + (max - x[i]);
-                        }
-                    }
-                }
-            }
         }
-        if !rest.is_empty() {
-            let mut last = [F::NEG_INFINITY; LANES];
-            last[..rest.len()].copy_from_slice(rest);
-            for i in 0..LANES {
-                last[i] = (last[i] - max).exp_nonpositive();
-            }
-            g_rest.copy_from_slice(&last[..rest.len()]);
-            for i in 0..rest.len() {
-                sum[i] = sum[i] + last[i];
-            }
-            if spread {
-                let at = (part * CHUNKS + chunks.len()) * LANES;
-                for (i, &x) in rest.iter().enumerate() {
-                    let w = weight.map_or(one, |weight| weight[at + i]);
-                    below[i] = below[i] + w * (max - x);
-                }
-            }
-        }
-        for i in 0..LANES {
-            sums[i] += sum[i].to_f64();
-            belows[i] += below[i].to_f64();
-        }
+        total += tree(sum, |a, b| a + b).to_f64();
     }
-    (tree(sums, |a, b| a + b), tree(belows, |a, b| a + b))
+    // The last ones of the row, of which some were done before and come to the same.
+    let new = x.len() % LANES;
+    if let (1.., Some(x), Some(g)) = (new, x.last_chunk::<LANES>(), g.last_chunk_mut::<LANES>()) {
+        let mut sum: [F; LANES] = [F::ZERO; LANES];
+        for i in 0..LANES {
+            g[i] = (x[i] - max).exp_nonpositive();
+            sum[i] = if i + new < LANES { F::ZERO } else { g[i] };
+        }
+        total += tree(sum, |a, b| a + b).to_f64();
+    }
+    total
 }
 
 /// The sum of f(j, valueⱼ).
@@ -801,15 +808,12 @@ fn total<F: Exponential>(values: &[F], f: impl Fn(usize, F) -> F) -> f64 {
 
 /// All lanes in one, over a balanced tree.
 #[inline(always)]
-fn tree<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] = join(lanes[i], lanes[i + width]);
-        }
-        width /= 2;
-    }
-    lanes[0]
+fn tree<T: Copy>(lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
+    // Each half by itself: as a loop it does not become vectors.
+    let half: [T; 16] = std::array::from_fn(|i| join(lanes[i], lanes[i + 16]));
+    let half: [T; 8] = std::array::from_fn(|i| join(half[i], half[i + 8]));
+    let half: [T; 4] = std::array::from_fn(|i| join(half[i], half[i + 4]));
+    join(join(half[0], half[2]), join(half[1], half[3]))
 }
 
 /// The sum over a balanced tree: its rounding error grows with the logarithm of the length.
