@@ -1,7 +1,7 @@
 """Rust-accelerated training and judging of classifiers on ordinary CPUs.
 
-`ironstep.optim` has torch's optimizers with a native step (it needs torch), `ironstep.functional`
-the same rules for numpy arrays, `ironstep.metrics` criteria for classifiers with their intervals.
+`ironstep.optim` has torch's optimizers with a native step, `ironstep.nn` its layers and losses (both
+need torch), `ironstep.functional` the same for numpy arrays, `ironstep.metrics` criteria for classifiers with their intervals.
 Importing this package imports numpy alone: these are imported when they are first asked for.
 """
 
@@ -13,7 +13,7 @@ from ironstep import _native
 from ironstep._config import config, get_num_threads, set_num_threads, show_config
 
 if TYPE_CHECKING:
-    from ironstep import functional, metrics, optim
+    from ironstep import functional, metrics, nn, optim
 
 __version__: str = _native.__version__
 
@@ -23,6 +23,7 @@ __all__ = [
     "functional",
     "get_num_threads",
     "metrics",
+    "nn",
     "optim",
     "set_num_threads",
     "show_config",
@@ -30,7 +31,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in ("functional", "metrics", "optim"):
+    if name in ("functional", "metrics", "nn", "optim"):
         return importlib.import_module(f"ironstep.{name}")
     raise AttributeError(f"module 'ironstep' has no attribute {name!r}")
 

@@ -340,8 +340,9 @@ struct Rows<F> {
     n_lists: usize,
     /// What every class gets.
     spread: [f64; LANES],
-    /// By what the row's loss is multiplied.
+    /// By what the row's loss is multiplied, and its gradient.
     own: [f64; LANES],
+    scale: [f64; LANES],
     /// T
     total: [f64; LANES],
     /// Σ wⱼ·tⱼ·(m − xⱼ)
@@ -361,6 +362,7 @@ impl<F: Exponential> Job<'_, F> {
             n_lists: 0,
             spread: [0.0; LANES],
             own: [1.0; LANES],
+            scale: [0.0; LANES],
             total: [0.0; LANES],
             linear: [0.0; LANES],
             max: [F::NEG_INFINITY; LANES],
@@ -380,6 +382,17 @@ impl<F: Exponential> Job<'_, F> {
                 self.hits(&mut rows, &other[first..first + count], |i| 1.0 - share(i));
             }
             Targets::Probabilities(_) => {}
+        }
+        for i in 0..LANES {
+            let ignored = rows.n_lists > 0 && !rows.counts[0][i] && !rows.counts[1][i];
+            // Nothing is left of them: where all are ignored, the mean's scale is infinite.
+            rows.own[i] = if ignored { 0.0 } else { rows.own[i] };
+            rows.scale[i] = if ignored {
+                0.0
+            } else {
+                self.scale * rows.own[i]
+            };
+            rows.total[i] += rows.spread[i] * self.weight_sum;
         }
         rows
     }
@@ -430,9 +443,6 @@ per_isa! {
         for first in (start..end).step_by(LANES) {
             let count = LANES.min(end - first);
             let mut rows = job.rows(outer * inner + first, count);
-            for i in 0..LANES {
-                rows.total[i] += rows.spread[i] * job.weight_sum;
-            }
             // SAFETY: by contract.
             unsafe {
                 if along {
@@ -448,9 +458,10 @@ per_isa! {
             for i in 0..LANES {
                 loss[i] = rows.total[i] * ln_from_one(rows.sum[i]) + rows.linear[i];
             }
-            let ignored = |i: usize| rows.n_lists > 0 && !rows.counts[0][i] && !rows.counts[1][i];
             for i in 0..count {
-                loss[i] = if ignored(i) { 0.0 } else { loss[i] * rows.own[i] };
+                // A weight of 0 does not hide a NaN, but what is ignored is no matter.
+                let ignored = rows.n_lists > 0 && !rows.counts[0][i] && !rows.counts[1][i];
+                loss[i] = if ignored { 0.0 } else { loss[i] * rows.own[i] };
                 sums[i] += loss[i];
             }
             if let Some(losses) = job.losses {
@@ -560,7 +571,7 @@ impl<F: Exponential> Job<'_, F> {
             return;
         };
         for i in range.clone() {
-            let (share, spread, scale) = self.factors(rows, i);
+            let (share, spread, scale) = Self::factors(rows, i);
             let g = g_of(i, exps);
             if matches!(self.what.targets, Targets::Probabilities(_)) {
                 for (g, &aim) in g.iter_mut().zip(&aims[of_row(i)]) {
@@ -579,7 +590,7 @@ impl<F: Exponential> Job<'_, F> {
         for list in 0..rows.n_lists {
             for i in range.clone() {
                 let g = &mut g_of(i, exps)[rows.class[list][i]];
-                *g = *g - F::from_f64(self.scale * rows.own[i] * rows.hit[list][i]);
+                *g = *g - F::from_f64(rows.scale[i] * rows.hit[list][i]);
             }
         }
         if !g_is_direct {
@@ -595,8 +606,8 @@ impl<F: Exponential> Job<'_, F> {
 
     /// By what exp, wⱼ and wⱼ·tⱼ of row `i` are multiplied in its gradient.
     #[inline(always)]
-    fn factors(&self, rows: &Rows<F>, i: usize) -> (F, F, F) {
-        let scale = self.scale * rows.own[i];
+    fn factors(rows: &Rows<F>, i: usize) -> (F, F, F) {
+        let scale = rows.scale[i];
         let share = scale * rows.total[i] / rows.sum[i];
         let spread = scale * rows.spread[i];
         (F::from_f64(share), F::from_f64(spread), F::from_f64(scale))
@@ -693,7 +704,7 @@ impl<F: Exponential> Job<'_, F> {
         let mut spread = [F::ZERO; LANES];
         let mut scale = [F::ZERO; LANES];
         for i in 0..LANES {
-            (share[i], spread[i], scale[i]) = self.factors(rows, i);
+            (share[i], spread[i], scale[i]) = Self::factors(rows, i);
         }
         if matches!(self.what.targets, Targets::Probabilities(_)) {
             for (x, aims) in x
@@ -716,7 +727,7 @@ impl<F: Exponential> Job<'_, F> {
             for list in 0..rows.n_lists {
                 for i in 0..count {
                     let x = &mut x[rows.class[list][i] * LANES + i];
-                    *x = *x - F::from_f64(self.scale * rows.own[i] * rows.hit[list][i]);
+                    *x = *x - F::from_f64(rows.scale[i] * rows.hit[list][i]);
                 }
             }
         }

@@ -1,0 +1,12 @@
+"""torch's layers and losses with native kernels on the CPU; torch is needed."""
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError as error:
+    message = "ironstep.nn needs torch; install it with: pip install 'ironstep[torch]'"
+    raise ImportError(message) from error
+
+from ironstep.nn._loss import CrossEntropyLoss
+from ironstep.nn._semi_supervised_gan import SemiSupervisedGANLoss
+
+__all__ = ["CrossEntropyLoss", "SemiSupervisedGANLoss"]
