@@ -381,7 +381,7 @@ class _CrossEntropy(torch.autograd.Function):
         (gradient,) = ctx.saved_tensors
         if torch.is_grad_enabled():
             return _differentiable(ctx, grad_loss), None
-        if torch._C._are_functorch_transforms_active():  # many gradients at once
+        if _is_batched(grad_loss):
             return gradient * (_spread_over(grad_loss, gradient) * ctx.factor), None
         is_kept = torch._C._autograd._get_current_graph_task_keep_graph()
         if not is_kept:  # as saved tensors are, they are let go of
@@ -398,6 +398,12 @@ class _CrossEntropy(torch.autograd.Function):
 def _versions(ctx: Any) -> list[int | None]:
     tensors = (ctx.logits, *ctx.case.tensors())
     return [None if each.is_inference() else each._version for each in tensors]
+
+
+def _is_batched(tensor: Tensor) -> bool:
+    """Whether it stands for many, by `torch.func` or by what autograd itself vectorizes."""
+    functorch = torch._C._functorch
+    return functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
 
 
 def _spread_over(grad_loss: Tensor, gradient: Tensor) -> Tensor:
