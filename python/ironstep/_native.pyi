@@ -14,6 +14,24 @@ def get_num_threads() -> int: ...
 def instruction_set() -> str: ...
 def memory_path() -> str: ...
 
+# loss.rs
+def cross_entropy(
+    logits: Any,
+    target: Any,
+    *,
+    other: npt.NDArray[np.int64] | None = None,
+    share: float | _Floats | None = None,
+    weight: _Floats | None = None,
+    sample_weight: _Floats | None = None,
+    ignore_index: int = -100,
+    hit: float = 1.0,
+    spread: float = 0.0,
+    reduction: str = "mean",
+    losses: Any = None,
+    gradient: Any = None,
+    scaled: bool = True,
+) -> tuple[float, float]: ...
+
 # metrics/confusion.rs
 def count_pairs(
     y_true: Any, y_pred: Any, /
