@@ -363,6 +363,10 @@ def test_bad_options(name, kwargs, words):
         getattr(ours, name)([0, 1, 1], [0, 1, 0], **kwargs)
 
 
+@pytest.mark.skipif(
+    "y_proba" not in inspect.signature(theirs.log_loss).parameters,
+    reason="this scikit-learn has the arguments from before they were renamed",
+)
 def test_arguments_are_sklearns():
     for name in ours.__all__:
         function, known = getattr(ours, name), getattr(theirs, name, None)

@@ -108,6 +108,9 @@ def test_det_curve_is_sklearns(cases, drop):
     same_as_sklearn("det_curve", y_true, y_score, sample_weight=weight, drop_intermediate=drop)
 
 
+@pytest.mark.skipif(
+    not hasattr(sk, "confusion_matrix_at_thresholds"), reason="this scikit-learn has not got it"
+)
 @given(binary(both=False))
 def test_counts_at_thresholds_are_sklearns(cases):
     y_true, y_score, weight = cases
