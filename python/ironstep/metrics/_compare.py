@@ -1,7 +1,6 @@
 """Two models on the same cases, and several: differences with intervals and tests."""
 
 import math
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -371,14 +370,19 @@ def _by_resampling(
     random_state: int | None,
     progress: Progress,
 ) -> dict[str, Any]:
-    seed = secrets.randbits(63) if random_state is None else int(random_state)
-    stratified = pair[0].of_classes if stratify == "auto" else bool(stratify)
-    stratified = stratified and codes is None
-    first, second = (each.resample_paired(n_resamples, stratified, seed, progress) for each in pair)
-    differences = first - second
-    defined = differences[~np.isnan(differences)]
-    if not len(defined):
-        raise ValueError("metric: undefined in every resample")
+    def differences(n: int, stratified: bool, seed: int) -> Floats:
+        a, b = (each.resample_paired(n, stratified, seed, progress) for each in pair)
+        return np.subtract(a, b)
+
+    found = _resampling.resampled(
+        differences,
+        n_resamples,
+        stratify=stratify,
+        of_classes=pair[0].of_classes,
+        in_groups=codes is not None,
+        random_state=random_state,
+    )
+    defined = found.values
     low, high = _resampling.percentile(defined, level)
     at = -(margin or 0.0)
     # The share of resamples on the other side, as a p-value by inverting the percentile interval.
@@ -388,17 +392,14 @@ def _by_resampling(
         "two-sided": min(1.0, 2 * min(below, above)),
         "less": above,
     }.get(alternative, below)
-    kind = "groups" if codes is not None else "stratified" if stratified else "cases"
     return dict(
         low=low,
         high=high,
         p_value=float(p),
-        method=f"percentile bootstrap, {kind}",
+        method=f"percentile bootstrap, {found.kind}",
         test="bootstrap",
-        standard_error=float(defined.std(ddof=1)) if len(defined) > 1 else None,
-        n_resamples=n_resamples,
-        n_undefined=len(differences) - len(defined),
-        seed=seed,
+        notes=found.notes,
+        **found.reported,
     )
 
 

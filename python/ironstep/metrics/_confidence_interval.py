@@ -1,11 +1,8 @@
 """`confidence_interval`: any criterion with its interval."""
 
 import math
-import secrets
 from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from ironstep.metrics import _resampling
 from ironstep.metrics._arguments import check_options, group_codes, note_on_groups
@@ -153,35 +150,29 @@ def _estimate(
             notes=notes + limits.notes,
         )
 
-    seed = secrets.randbits(63) if random_state is None else int(random_state)
-    stratified = chosen.of_classes if stratify == "auto" else bool(stratify)
-    stratified = stratified and codes is None
     influences = None
     if method == "bca":
         influences = chosen.influences()
         if influences is None:
             raise ValueError("method: 'bca' needs influence values, which this metric has not")
         influences = per_unit(influences, codes)
-    values = chosen.resample(n_resamples, stratified, seed, progress)
-    defined = values[~np.isnan(values)]
-    if not len(defined):
-        raise ValueError("metric: undefined in every resample")
-    if len(defined) < len(values):
-        share = 1 - len(defined) / len(values)
-        notes += (f"{share:.1%} of the resamples are undefined and left out",)
+    found = _resampling.resampled(
+        lambda n, stratified, seed: chosen.resample(n, stratified, seed, progress),
+        n_resamples,
+        stratify=stratify,
+        of_classes=chosen.of_classes,
+        in_groups=codes is not None,
+        random_state=random_state,
+    )
     if influences is None:
-        low, high = _resampling.percentile(defined, level)
+        low, high = _resampling.percentile(found.values, level)
     else:
-        low, high = _resampling.bca(defined, chosen.value, influences, level)
-    kind = "groups" if codes is not None else "stratified" if stratified else "cases"
+        low, high = _resampling.bca(found.values, chosen.value, influences, level)
     return Estimate(
         **common,  # type: ignore[arg-type]
         low=low,
         high=high,
-        method=f"{method} bootstrap, {kind}",
-        standard_error=float(defined.std(ddof=1)) if len(defined) > 1 else None,
-        n_resamples=n_resamples,
-        n_undefined=len(values) - len(defined),
-        seed=seed,
-        notes=notes,
+        method=f"{method} bootstrap, {found.kind}",
+        notes=notes + found.notes,
+        **found.reported,
     )
