@@ -371,6 +371,35 @@ def test_undefined_is_one_policy():
     assert not fpr.any()
     _, recall, _ = metrics.precision_recall_curve(*none_positive, undefined="nan")
     assert np.isnan(recall[:-1]).all()
+    with pytest.raises(ValueError, match="undefined: got 'zero'"):
+        metrics.det_curve([0, 1], [0.1, 0.2], undefined="zero")
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("weight", [None, [1, 1, 1, 0]], ids=["missing", "without weight"])
+def test_undefined_rates_of_the_detection_error_tradeoff(label, weight):
+    y_true, y_score = [label] * 3, [0.1, 0.4, 0.4]
+    if weight is not None:
+        y_true, y_score = [*y_true, 1 - label], [*y_score, 0.2]
+    undefined, defined = (0, 1) if label else (1, 0)
+    options = {"pos_label": 1, "sample_weight": weight}
+    for policy in ("nan", "warn", 0.25):
+        if policy == "warn":
+            with pytest.warns(UserWarning, match="Only one class is present"):
+                curve = metrics.det_curve(y_true, y_score, **options, undefined=policy)
+        else:
+            curve = metrics.det_curve(y_true, y_score, **options, undefined=policy)
+        expected = np.nan if policy in ("nan", "warn") else policy
+        np.testing.assert_array_equal(curve[undefined], np.full(len(curve[2]), expected))
+        # From all called positive to none; of positive cases those not called, and the reverse.
+        rates = [0, 1 / 3, 1] if label else [1, 2 / 3, 0]
+        np.testing.assert_array_equal(curve[2], [0.1, 0.4, np.inf])
+        np.testing.assert_allclose(curve[defined], rates, atol=1e-16)
+    with pytest.raises(ValueError, match="Only one class is present"):
+        metrics.det_curve(y_true, y_score, **options, undefined="raise")
+    if weight is None:
+        with pytest.raises(ValueError, match="Only one class is present"):
+            metrics.det_curve(y_true, y_score, **options)
 
 
 @settings(max_examples=30)

@@ -1,5 +1,7 @@
 """Criteria of scores: ROC, precision-recall and DET curves, the areas under them, top-k accuracy."""
 
+import math
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any, Literal, cast
 
@@ -309,6 +311,8 @@ def det_curve(
     pos_label: Any = None,
     sample_weight: Any = None,
     drop_intermediate: bool = False,
+    *,
+    undefined: Any = "sklearn",
 ) -> Curve:
     """Detection error tradeoff: the false negative rate over the false positive rate.
 
@@ -324,6 +328,9 @@ def det_curve(
         Weights; cases of weight zero leave no threshold.
     drop_intermediate : bool, default=False
         Whether to leave out points between two others of the same false negative rate.
+    undefined : {"sklearn", "raise", "warn", "nan"} or float, default="sklearn"
+        The rate of a class without a case: ValueError, as from scikit-learn; with a warning NaN; NaN;
+        or this number. Of a class whose cases have no weight scikit-learn's rate is NaN.
 
     Returns
     -------
@@ -335,7 +342,7 @@ def det_curve(
     Raises
     ------
     ValueError
-        As `roc_curve`, and if a class has no case.
+        As `roc_curve`, and if a class has no case, unless `undefined` says otherwise.
 
     References
     ----------
@@ -351,16 +358,20 @@ def det_curve(
     >>> thresholds
     array([0.35, 0.4 , 0.8 ])
     """
+    check_undefined(undefined)
     cases = _Binary(y_true, y_score, pos_label, sample_weight)
     tps, fps, thresholds = cases.counts()
     labels = numeric_labels(y_true)
     classes = None if labels is None else two_classes(labels)
     if classes is None:
         classes = unique_labels(column(y_true, "y_true")).tolist()
-    if len(classes) != 2:
-        raise ValueError(
+    is_undefined = len(classes) != 2 or (undefined != "sklearn" and not (tps[-1] and fps[-1]))
+    rate_of_none = math.nan
+    if is_undefined:
+        rate_of_none = value_where_undefined(
+            "raise" if undefined == "sklearn" else undefined,
             "Only one class is present in y_true. Detection error tradeoff curve is not defined in "
-            "that case."
+            "that case.",
         )
     tps = np.concatenate(([0.0], tps))
     fps = np.concatenate(([0.0], fps))
@@ -372,10 +383,16 @@ def det_curve(
     # From the last threshold without a false positive to the first without a false negative.
     first = int(np.searchsorted(fps, fps[0], side="right")) - 1
     last = int(np.searchsorted(tps, tps[-1])) + 1
+    if is_undefined:  # of a class that is missing no threshold is the first or the last
+        first, last = first if fps[-1] else 0, last if tps[-1] else len(tps)
     part = slice(max(first, 0), last)
     fns = tps[-1] - tps
     with np.errstate(invalid="ignore", divide="ignore"):
-        return fps[part][::-1] / fps[-1], fns[part][::-1] / tps[-1], thresholds[part][::-1].copy()
+        fpr, fnr = fps[part][::-1] / fps[-1], fns[part][::-1] / tps[-1]
+    if is_undefined:
+        for rates in (fpr, fnr):
+            rates[np.isnan(rates)] = rate_of_none
+    return fpr, fnr, thresholds[part][::-1].copy()
 
 
 def confusion_matrix_at_thresholds(
