@@ -1,5 +1,6 @@
 """Curves and areas against scikit-learn and against counts of all pairs."""
 
+import itertools
 import warnings
 from fractions import Fraction
 
@@ -156,6 +157,62 @@ def test_top_k_is_sklearns(cases, k, normalize):
     same_as_sklearn(
         "top_k_accuracy_score", y_true, y_score, k=k, normalize=normalize, sample_weight=weight
     )
+
+
+def places(scores, own, rule):
+    """The places that the own class may have among the others, of equal probability."""
+    others = [score for place, score in enumerate(scores) if place != own]
+    greater = sum(score > scores[own] for score in others)
+    equal = sum(score == scores[own] for score in others)
+    return [greater + equal] if rule == "strict" else [greater + i for i in range(equal + 1)]
+
+
+@given(multiclass(), st.integers(1, 6), st.booleans(), st.sampled_from(["strict", "random"]))
+def test_top_k_by_other_rules_for_ties(cases, k, normalize, rule):
+    y_true, y_score, weight = cases
+    y_score = np.round(4 * y_score)  # many ties
+    each = []
+    for own, row in zip(y_true.tolist(), y_score.tolist(), strict=True):
+        allowed = places(row, own, rule)
+        each.append(Fraction(sum(place < k for place in allowed), len(allowed)))
+    weights = [Fraction(1)] * len(each) if weight is None else list(map(Fraction, weight.tolist()))
+    wanted = sum(w * hit for w, hit in zip(weights, each, strict=True))
+    options = {"k": k, "normalize": normalize, "sample_weight": weight, "ties": rule}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a k as large as the number of classes
+        got = metrics.top_k_accuracy_score(y_true, y_score, **options)
+    # Each hit is rounded once, a share once more.
+    assert got == pytest.approx(float(wanted / sum(weights) if normalize else wanted), rel=1e-14)
+
+
+def test_top_k_of_random_ties_is_the_mean_over_the_orders_of_the_classes():
+    y_true, y_score = np.array([0, 1, 2, 3]), np.array([[2, 1, 1, 1], [3, 2, 2, 2]] * 2)
+    values = []
+    for order in itertools.permutations(range(4)):
+        place = np.argsort(order)  # of each class among the columns
+        values.append(
+            sk.top_k_accuracy_score(place[y_true], y_score[:, order], k=2, labels=range(4))
+        )
+    mean = np.mean(values)
+    assert metrics.top_k_accuracy_score(y_true, y_score, k=2, ties="random") == pytest.approx(mean)
+    assert metrics.top_k_accuracy_score(y_true, y_score, k=2, ties="strict") == 0.25
+
+
+@pytest.mark.parametrize("cut", [0.5, 0.0])
+def test_top_k_of_two_classes_that_score_the_same(cut):
+    y_true = [1, 0, 1, 0, 1]
+    y_score = [cut, cut, 0.9, 0.1, cut] if cut else [cut, cut, 9, -4, cut]
+    got = [
+        metrics.top_k_accuracy_score(y_true, y_score, k=1, ties=ties)
+        for ties in ("sklearn", "strict", "random")
+    ]
+    assert got == [3 / 5, 2 / 5, 3.5 / 5]
+    assert metrics.top_k_accuracy_score(y_true, y_score, k=1, ties="random", normalize=False) == 3.5
+
+
+def test_another_rule_for_ties_is_refused():
+    with pytest.raises(ValueError, match="ties: got 'first'; 'sklearn', 'strict' or 'random'"):
+        metrics.top_k_accuracy_score([0, 1], [0.1, 0.9], k=1, ties="first")
 
 
 DTYPES = ["float16", "float32", "float64", "int8", "int64", "uint8", "bool", "longdouble"]

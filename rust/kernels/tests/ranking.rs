@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use ironstep_kernels::metrics::{
-    BadInput, Cases, Classes, Draws, Half, Plan, RankSum, Resampling, ScoreIndex, Statistic,
+    BadInput, Cases, Classes, Draws, Equal, Half, Plan, RankSum, Resampling, ScoreIndex, Statistic,
     average_precision, column_rank_sums, curve, delong, half_rank_sum, rank_sum, ranks,
     two_classes,
 };
@@ -240,7 +240,20 @@ proptest! {
             rank.map_or(u32::MAX, |rank| rank as u32)
         }).collect();
         for threads in THREADS {
-            prop_assert_eq!(ranks(threads, &scores, 7, &classes), Ok(expected.clone()));
+            prop_assert_eq!(ranks(threads, &scores, 7, &classes, Equal::Later), Ok(expected.clone()));
+        }
+        for (equal, counts) in [
+            (Equal::None, (|score, own| score > own) as fn(u8, u8) -> bool),
+            (Equal::All, |score, own| score >= own),
+        ] {
+            let expected: Vec<u32> = rows.iter().map(|(scores, class)| {
+                let own = scores.get(*class as usize);
+                own.map_or(u32::MAX, |&own| {
+                    let count = scores.iter().filter(|&&score| counts(score, own)).count() as u32;
+                    count - u32::from(equal == Equal::All) // its own
+                })
+            }).collect();
+            prop_assert_eq!(ranks(2, &scores, 7, &classes, equal), Ok(expected));
         }
     }
 
@@ -386,7 +399,10 @@ fn bad_input_is_named() {
         rank_sum(1, &scores, &cases(&labels), false),
         Err(BadInput::Infinite(1))
     );
-    assert_eq!(ranks(1, &scores, 5, &[0]), Err(BadInput::Infinite(1)));
+    assert_eq!(
+        ranks(1, &scores, 5, &[0], Equal::Later),
+        Err(BadInput::Infinite(1))
+    );
     let scores = [0.0_f64, 1.0, 2.0, 3.0, 4.0];
     assert_eq!(
         rank_sum(1, &scores, &cases(&[0, 1, 2, 1, 0]), false),
