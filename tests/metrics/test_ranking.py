@@ -482,6 +482,21 @@ def test_top_k_of_two_classes_cuts_at_one_half_or_zero():
         )
 
 
+@pytest.mark.parametrize(
+    "y_score",
+    [
+        np.array([0.6, 0.8, 0.2, 0.3], dtype=np.longdouble),
+        np.array([2**60, 2**60 + 1, 5, -3]),
+        np.array([0.6, 0.8, 0.2, 0.3], dtype=np.float16),
+    ],
+    ids=["longdouble", "int64", "float16"],
+)
+def test_top_k_of_two_classes_cuts_scores_of_any_type(y_score):
+    y_true = [1, 1, 0, 1]
+    got = metrics.top_k_accuracy_score(y_true, y_score, k=1)
+    assert got == sk.top_k_accuracy_score(y_true, y_score, k=1) == (0.75 if y_score[2] < 1 else 0.5)
+
+
 def test_functions_are_scorers():
     pytest.importorskip("sklearn")
     from sklearn.datasets import make_classification

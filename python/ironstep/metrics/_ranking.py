@@ -1062,7 +1062,7 @@ def _top_k_hits(
 
         return np.asarray(hits_of_ranks(rank, k, ties))
     if k == 1:
-        if given.half is not None:
+        if given.half is not None or given.table is not None:
             values = column(array(y_score, "y_score"), "y_score")
         threshold = 0.5 if values.min() >= 0 and values.max() <= 1 else 0
         hits = np.asarray((values > threshold) == numbers)
