@@ -48,4 +48,6 @@ pub enum BadInput {
     Label,
     /// More rows than row numbers.
     TooManyRows(usize),
+    /// Nothing is wrong with them, but `go_on` said no.
+    Stopped,
 }

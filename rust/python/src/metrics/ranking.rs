@@ -71,7 +71,7 @@ pub fn roc_auc(
     let sum = with_truth(y_true, positive, |truth| {
         with_scores!(scores, scores => {
             let n = same_length(truth, scores.len())?;
-            run(py, n, |threads, _| metrics::rank_sum(threads, scores, truth, false))
+            run(py, n, |threads, go_on| metrics::rank_sum(threads, scores, truth, false, go_on))
         }, half, bits => {
             let n = same_length(truth, bits.len())?;
             run(py, n, |threads, _| metrics::half_rank_sum(threads, half, bits, truth, false))
@@ -100,7 +100,7 @@ fn sorted(
     let curve = with_truth(y_true, Some(positive), |truth| {
         with_scores!(scores, scores => {
             let n = same_length(truth, scores.len())?;
-            run(py, n, |threads, _| metrics::curve(threads, scores, truth, false))
+            run(py, n, |threads, go_on| metrics::curve(threads, scores, truth, false, go_on))
         })
     })?;
     curve.unwrap_or(Err(BadInput::Label)).map_err(error)
@@ -182,7 +182,7 @@ pub fn average_precision(
     let found = with_truth(y_true, Some(positive), |truth| {
         with_scores!(scores, scores => {
             let n = same_length(truth, scores.len())?;
-            run(py, n, |threads, _| metrics::average_precision(threads, scores, truth, false))
+            run(py, n, |threads, go_on| metrics::average_precision(threads, scores, truth, false, go_on))
         })
     })?;
     found.unwrap_or(Err(BadInput::Label)).map_err(error)
@@ -203,7 +203,7 @@ pub fn delong(
     let found = with_truth(y_true, Some(positive), |truth| {
         with_scores!(scores, scores => {
             let n = same_length(truth, scores.len())?;
-            run(py, n, |threads, _| metrics::delong(threads, scores, truth, true))
+            run(py, n, |threads, go_on| metrics::delong(threads, scores, truth, true, go_on))
         })
     })?;
     let (sum, variance) = found.unwrap_or(Err(BadInput::Label)).map_err(error)?;
