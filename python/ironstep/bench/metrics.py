@@ -1,12 +1,8 @@
 """The metrics against scikit-learn's: `python -m ironstep bench metrics`."""
 
 import contextlib
-import fnmatch
-import gc
 import importlib
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,20 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import sklearn
 import sklearn.metrics
-from rich.console import Console
 
-import ironstep
 from ironstep import metrics
-from ironstep.bench.protocol import (
-    AT_LEAST,
-    ROUNDS,
-    WARM_UP,
-    Contestant,
-    measure,
-    quartiles_of_ratio,
-)
-from ironstep.bench.report import LIMIT, OURS, Report, Row, Target
-from ironstep.bench.run import OnRound, run_jobs
+from ironstep.bench.protocol import ROUNDS
+from ironstep.bench.report import LIMIT, Report, Target
+from ironstep.bench.work import ROUNDS_AND_RATIOS, Work, run_cases
 from ironstep.metrics import streaming
 
 SKLEARN = "scikit-learn"
@@ -35,30 +22,10 @@ AT_ONCE = "roc_auc_score, all at once"
 ABSENT = {"torchmetrics, torcheval": "measured where they are installed, in the AUC of 1e6 and 1e7"}
 PROTOCOL = (
     "Whole calls from Python, validation and all. Every contestant gets the same arrays and is "
-    "compared with scikit-learn (or a formula in numpy) before the timing. Rounds interleave all "
-    "contestants in random order and repeat each for at least 2 ms; a time is the median over the "
-    "rounds, a ratio is that of the medians (above 1: ironstep is faster), its quartiles are those "
-    "of the ratio taken round by round. Where a peer resamples, it makes a small part of the "
-    "resamples and its time is multiplied. A stream comes in parts of a million cases, and its peer "
-    "is ironstep's function over all of them."
+    f"compared with scikit-learn (or a formula in numpy) before the timing. {ROUNDS_AND_RATIOS} Where a "
+    "peer resamples, it makes a small part of the resamples and its time is multiplied. A stream comes "
+    "in parts of a million cases, and its peer is ironstep's function over all of them."
 )
-
-
-@dataclass
-class Work:
-    """What is computed in a case, by everybody."""
-
-    ours: Callable[[], Any]
-    peers: dict[str, Callable[[], Any]]
-    elements: int
-    targets: Sequence[Target] = ()
-    limit: Callable[[], Any] | None = None
-    share: dict[str, float] = field(default_factory=dict)
-    """The part of the work that a peer does."""
-    comparable: bool = True
-    """Whether results are numbers that must be equal; random ones are not."""
-    tolerance: float = 1e-6
-    """By how much they may differ, relatively."""
 
 
 def scores(n: int) -> tuple[Any, Any]:
@@ -78,15 +45,15 @@ def labels(n: int, k: int) -> tuple[Any, Any]:
 def _of_scores(name: str, n: int, least: float) -> Work:
     y_true, y_score = scores(n)
     ours, theirs = getattr(metrics, name), getattr(sklearn.metrics, name)
-    work = Work(
+    case = Work(
         partial(ours, y_true, y_score),
         {SKLEARN: partial(theirs, y_true, y_score)},
         n,
         [Target(SKLEARN, least)],
     )
     if name == "roc_auc_score" and n >= 10**6:
-        work.peers |= _torch_aucs(y_true, y_score)
-    return work
+        case.peers |= _torch_aucs(y_true, y_score)
+    return case
 
 
 def _torch_aucs(y_true: Any, y_score: Any) -> dict[str, Callable[[], Any]]:
@@ -108,7 +75,7 @@ def _torch_aucs(y_true: Any, y_score: Any) -> dict[str, Callable[[], Any]]:
 
 def _of_labels(name: str, n: int, k: int, least: float, **options: Any) -> Work:
     y_true, y_pred = labels(n, k)
-    work = Work(
+    case = Work(
         partial(getattr(metrics, name), y_true, y_pred, **options),
         {SKLEARN: partial(getattr(sklearn.metrics, name), y_true, y_pred, **options)},
         n,
@@ -119,9 +86,9 @@ def _of_labels(name: str, n: int, k: int, least: float, **options: Any) -> Work:
         def fused() -> Any:
             return np.bincount(y_true * k + y_pred, minlength=k * k).reshape(k, k)
 
-        work.peers["numpy.bincount"] = fused
-        work.targets = [*work.targets, *([Target("numpy.bincount", 6)] if n >= 10**7 else [])]
-    return work
+        case.peers["numpy.bincount"] = fused
+        case.targets = [*case.targets, *([Target("numpy.bincount", 6)] if n >= 10**7 else [])]
+    return case
 
 
 def _top_k() -> Work:
@@ -219,7 +186,7 @@ def _bootstrap(n: int, n_resamples: int = 2000) -> Work:
         n * n_resamples,
         [Target(SKLEARN, 300), Target("numpy", 10)],
         share={SKLEARN: 2 / n_resamples, "numpy": 20 / n_resamples},
-        comparable=False,
+        differences=dict,  # random numbers, everybody's own
     )  # fmt: skip
 
 
@@ -237,10 +204,10 @@ def _stream(n: int, part: int, bins: Literal["f16"] | None) -> Work:
         return area.value if isinstance(area, streaming.Binned) else area
 
     at_once = partial(metrics.roc_auc_score, y_true, y_score)
-    work = Work(ours, {AT_ONCE: at_once}, n, [Target(AT_ONCE, 0.5)])
+    case = Work(ours, {AT_ONCE: at_once}, n, [Target(AT_ONCE, 0.5)])
     if bins is not None:
-        work.tolerance = 1e-4  # the bound that `compute` gives for these scores is 5e-5
-    return work
+        case.tolerance = 1e-4  # the bound that `compute` gives for these scores is 5e-5
+    return case
 
 
 CASES: dict[str, Callable[[], Work]] = {
@@ -280,84 +247,10 @@ def run(
 ) -> int:
     """Measure the cases, show the tables and write metrics.md and metrics.json into `out`.
 
-    Parameters and exit code are those of `ironstep.bench.optim.run`; threads are 2 if left out.
+    Parameters and exit code are those of `ironstep.bench.work.run_cases`.
     """
-    console = Console()
-    chosen = [name for name in CASES if not cases or any(fnmatch.fnmatch(name, c) for c in cases)]
-    if not chosen:
-        console.print(f"no such case; there are: {', '.join(CASES)}", style="red")
-        return 2
     report = Report("Metrics: ironstep and scikit-learn", PROTOCOL, ABSENT, quick, "the others")
     report.machine["scikit_learn"] = sklearn.__version__
-    jobs = [(name, name, count) for name in chosen for count in threads or (2,)]
-
-    def measure_one(name: str, count: int, on_round: OnRound) -> Row:
-        return measure_case(name, count, rounds, quick=quick, on_round=on_round)
-
-    try:
-        return run_jobs(report, jobs, measure_one, console, out, "metrics")
-    finally:
-        _set_threads(None)
-
-
-def _set_threads(count: int | None) -> None:
-    ironstep.set_num_threads(count)
-    if count is not None:
-        with contextlib.suppress(ImportError):
-            import torch
-
-            torch.set_num_threads(count)
-
-
-def measure_case(
-    name: str,
-    threads: int,
-    rounds: int = ROUNDS,
-    *,
-    quick: bool = False,
-    on_round: OnRound = lambda _: None,
-) -> Row:
-    """Check and time all contestants of one case."""
-    gc.collect()
-    _set_threads(threads)
-    work = CASES[name]()
-    row = Row(name, threads, work.elements, targets=() if threads != 2 else work.targets)
-    contestants = []
-    ours = work.ours()
-    for peer, function in work.peers.items():
-        theirs = function()
-        if work.comparable:
-            row.differences[peer] = difference(ours, theirs)
-            if not row.differences[peer] <= work.tolerance:
-                row.failure = f"differs from {peer} by {row.differences[peer]:.1e}"
-                return row
-        contestants.append(Contestant(peer, function, share=work.share.get(peer, 1.0)))
-    contestants.append(Contestant(OURS, work.ours))
-    if work.limit is not None:
-        contestants.append(Contestant(LIMIT, work.limit))
-    row.timings = measure(
-        contestants,
-        rounds=min(rounds, 2) if quick else rounds,
-        warm_up=1 if quick else WARM_UP,
-        at_least=0 if quick else AT_LEAST,
-        on_round=on_round,
+    return run_cases(
+        report, "metrics", CASES, chosen=cases, threads=threads, rounds=rounds, out=out
     )
-    times = {contestant: timing.median for contestant, timing in row.timings.items()}
-    row.figures = {peer: time / times[OURS] for peer, time in times.items() if peer != OURS}
-    row.best = min(work.peers, key=times.__getitem__)
-    row.figures["best"] = times[row.best] / times[OURS]
-    row.quartiles = quartiles_of_ratio(row.timings[row.best], row.timings[OURS])
-    return row
-
-
-def difference(ours: Any, theirs: Any) -> float:
-    """Return the largest relative difference of numbers, arrays or tuples of them."""
-    if isinstance(ours, tuple):
-        return max(difference(a, b) for a, b in zip(ours, theirs, strict=True))
-    ours, theirs = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
-    if ours.shape != theirs.shape:
-        return math.inf
-    equal = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
-    scale = np.maximum(np.abs(theirs), 1e-300)
-    with np.errstate(invalid="ignore"):
-        return float(np.where(equal, 0.0, np.abs(ours - theirs) / scale).max(initial=0.0))
