@@ -498,16 +498,15 @@ fn sums_over_buckets_are_those_over_the_curve() {
 #[test]
 fn a_sort_stops_when_it_is_told_to() {
     // Two pieces in each of three passes: over the keys, into the buckets, and of each bucket.
-    let n = 9_000_000;
+    let n = 17_500_000;
     let scores: Vec<f32> = (0..n)
         .map(|row: u64| (row * 7919 % 65_537) as f32)
         .collect();
     let labels: Vec<u8> = (0..n).map(|row| u8::from(row % 3 == 0)).collect();
     let truth = cases(&labels);
     type Sort<'a> = &'a dyn Fn(&mut dyn FnMut() -> bool) -> Option<BadInput>;
-    let sorts: [Sort<'_>; 3] = [
+    let sorts: [Sort<'_>; 2] = [
         &|go_on| rank_sum(2, &scores, &truth, false, go_on).err(),
-        &|go_on| delong(2, &scores, &truth, false, go_on).err(),
         &|go_on| ScoreIndex::new(2, &scores, &truth, false, go_on).err(),
     ];
     for sort in sorts {
@@ -520,7 +519,7 @@ fn a_sort_stops_when_it_is_told_to() {
             None
         );
         assert!(asked >= 3, "{asked}");
-        for last in 1..=asked {
+        for last in [1, asked] {
             let mut asked = 0;
             let stopped = sort(&mut || {
                 asked += 1;
