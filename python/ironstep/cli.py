@@ -98,6 +98,31 @@ def _app() -> "typer.Typer":
         finish(work)
 
     @bench.command()
+    def loss(
+        case: Annotated[
+            list[str] | None,
+            typer.Option(help="Name or pattern of a case; may be repeated. All if left out."),
+        ] = None,
+        threads: Annotated[
+            list[int] | None, typer.Option(min=1, help="May be repeated. 2 if left out.")
+        ] = None,
+        rounds: Annotated[int, typer.Option(min=1, help="Rounds after the warm-up.")] = 15,
+        out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+        quick: Annotated[
+            bool, typer.Option("--quick", help="Few rounds: shows that all runs, times nothing.")
+        ] = False,
+    ) -> None:
+        """Measure the losses against torch's."""
+
+        def work() -> int:
+            _require("benchmark", "bench", "torch")
+            from ironstep.bench.loss import run
+
+            return run(case or None, threads or None, rounds, out, quick)
+
+        finish(work)
+
+    @bench.command()
     def metrics(
         case: Annotated[
             list[str] | None,
