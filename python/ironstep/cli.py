@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 WRONG_USE = 2
 INTERRUPTED = 130
 
+# What each measures, and what it needs.
+BENCHMARKS = {
+    "batchnorm": ("batch normalization and whole iterations against torch's", "torch"),
+    "loss": ("the losses against torch's", "torch"),
+    "metrics": ("the metrics against scikit-learn's", "sklearn", "scipy"),
+    "optim": ("the optimizers against torch's", "torch"),
+}
+
 # What an import is called where it is installed from, if that is another name.
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
@@ -33,7 +41,7 @@ def _app() -> "typer.Typer":
 
     app = typer.Typer(
         name="ironstep",
-        help="Optimizers with a native CPU step and metrics with intervals: see, measure.",
+        help="Optimizers, layers and losses with native CPU kernels, and metrics with intervals: see, measure.",
         add_completion=False,
         pretty_exceptions_enable=False,  # a plain traceback is what people paste into a report
         no_args_is_help=True,
@@ -72,80 +80,33 @@ def _app() -> "typer.Typer":
 
         finish(work)
 
-    @bench.command()
-    def optim(
-        case: Annotated[
-            list[str] | None,
-            typer.Option(help="Name or pattern of a case; may be repeated. All if left out."),
-        ] = None,
-        threads: Annotated[
-            list[int] | None, typer.Option(min=1, help="May be repeated. 2 and 1 if left out.")
-        ] = None,
-        rounds: Annotated[int, typer.Option(min=1, help="Rounds after the warm-up.")] = 15,
-        out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
-        quick: Annotated[
-            bool, typer.Option("--quick", help="Small sizes: shows that all runs, times nothing.")
-        ] = False,
-    ) -> None:
-        """Measure the optimizers against torch's."""
+    def benchmark(name: str, modules: tuple[str, ...]) -> Callable[..., None]:
+        def measure(
+            case: Annotated[
+                list[str] | None,
+                typer.Option(help="Name or pattern of a case; may be repeated. All if left out."),
+            ] = None,
+            threads: Annotated[
+                list[int] | None,
+                typer.Option(min=1, help="May be repeated. 2 if left out; for optim also 1."),
+            ] = None,
+            rounds: Annotated[int, typer.Option(min=1, help="Rounds after the warm-up.")] = 15,
+            out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+            quick: Annotated[
+                bool, typer.Option("--quick", help="Shows that all runs, times nothing.")
+            ] = False,
+        ) -> None:
+            def work() -> int:
+                _require("benchmark", "bench", *modules)
+                run = importlib.import_module(f"ironstep.bench.{name}").run
+                return int(run(case or None, threads or None, rounds, out, quick))
 
-        def work() -> int:
-            _require("benchmark", "bench", "torch")
-            from ironstep.bench.optim import run
+            finish(work)
 
-            return run(case or None, threads or None, rounds, out, quick)
+        return measure
 
-        finish(work)
-
-    @bench.command()
-    def batchnorm(
-        case: Annotated[
-            list[str] | None,
-            typer.Option(help="Name or pattern of a case; may be repeated. All if left out."),
-        ] = None,
-        threads: Annotated[
-            list[int] | None, typer.Option(min=1, help="May be repeated. 2 if left out.")
-        ] = None,
-        rounds: Annotated[int, typer.Option(min=1, help="Rounds after the warm-up.")] = 15,
-        out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
-        quick: Annotated[
-            bool, typer.Option("--quick", help="Few rounds: shows that all runs, times nothing.")
-        ] = False,
-    ) -> None:
-        """Measure batch normalization and whole iterations against torch's."""
-
-        def work() -> int:
-            _require("benchmark", "bench", "torch")
-            from ironstep.bench.batchnorm import run
-
-            return run(case or None, threads or None, rounds, out, quick)
-
-        finish(work)
-
-    @bench.command()
-    def metrics(
-        case: Annotated[
-            list[str] | None,
-            typer.Option(help="Name or pattern of a case; may be repeated. All if left out."),
-        ] = None,
-        threads: Annotated[
-            list[int] | None, typer.Option(min=1, help="May be repeated. 2 if left out.")
-        ] = None,
-        rounds: Annotated[int, typer.Option(min=1, help="Rounds after the warm-up.")] = 15,
-        out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
-        quick: Annotated[
-            bool, typer.Option("--quick", help="Few rounds: shows that all runs, times nothing.")
-        ] = False,
-    ) -> None:
-        """Measure the metrics against scikit-learn's."""
-
-        def work() -> int:
-            _require("benchmark", "bench", "sklearn", "scipy")
-            from ironstep.bench.metrics import run
-
-            return run(case or None, threads or None, rounds, out, quick)
-
-        finish(work)
+    for name, (what, *modules) in BENCHMARKS.items():
+        bench.command(name, help=f"Measure {what}.")(benchmark(name, tuple(modules)))
 
     @app.command()
     def config() -> None:
