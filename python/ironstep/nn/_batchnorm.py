@@ -191,8 +191,8 @@ class BatchNorm(_BatchNorm):
         --------
         >>> from ironstep.nn import BatchNorm1d
         >>> layer = BatchNorm1d(2).freeze()
-        >>> layer.train()
-        BatchNorm1d(2, ..., frozen=True)
+        >>> layer.train().frozen
+        True
         >>> layer.weight.requires_grad
         False
         >>> layer.unfreeze().weight.requires_grad
