@@ -19,6 +19,15 @@ def test_small_cases_run_and_agree(name):
     assert [target.figure for target in row.targets]
 
 
+@pytest.mark.parametrize("bins", [None, "f16"])
+def test_a_stream_is_compared_with_all_cases_at_once(monkeypatch, bins):
+    monkeypatch.setitem(bench.CASES, "stream", lambda: bench._stream(10**4, 3000, bins))
+    row = bench.measure_case("stream", 2, rounds=1, quick=True)
+    assert row.failure is None
+    # Bins of float16 are near; the exact stream is the same number.
+    assert (row.differences[bench.AT_ONCE] == 0) == (bins is None)
+
+
 def test_results_are_written(tmp_path):
     assert bench.run(["mcc-1e4"], rounds=1, out=tmp_path, quick=True) == 0
     report = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))

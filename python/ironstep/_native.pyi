@@ -14,6 +14,24 @@ def get_num_threads() -> int: ...
 def instruction_set() -> str: ...
 def memory_path() -> str: ...
 
+# loss.rs
+def cross_entropy(
+    logits: Any,
+    target: Any,
+    *,
+    other: npt.NDArray[np.int64] | None = None,
+    share: float | _Floats | None = None,
+    weight: _Floats | None = None,
+    sample_weight: _Floats | None = None,
+    ignore_index: int = -100,
+    hit: float = 1.0,
+    spread: float = 0.0,
+    reduction: str = "mean",
+    losses: Any = None,
+    gradient: Any = None,
+    scaled: bool = True,
+) -> tuple[float, float]: ...
+
 # metrics/confusion.rs
 def count_pairs(
     y_true: Any, y_pred: Any, /
@@ -136,7 +154,7 @@ def column_aucs(
 ) -> list[tuple[float, int, int]]: ...
 def rows_sum_to_one(y_score: Any, n_columns: int, *, half: str | None = None) -> bool: ...
 def class_ranks(
-    classes: Any, y_score: Any, n_classes: int, *, half: str | None = None
+    classes: Any, y_score: Any, n_classes: int, *, equal: str = "later", half: str | None = None
 ) -> npt.NDArray[np.uint32]: ...
 
 # metrics/score_index.rs

@@ -261,6 +261,17 @@ def test_resamples_are_the_same_for_both_models():
         assert abs(pair.high) < 1e-12
 
 
+def test_undefined_resamples_are_noted():
+    y_true = [1, 1, 0, 0, 0, 0, 0, 0]
+    a, b = [1, 0, 0, 0, 0, 0, 1, 1], [1, 0, 0, 1, 0, 0, 0, 0]
+    pair = compare("ppv", y_true, a, b, method="percentile", n_resamples=200, random_state=0)
+    # No positive call among the cases drawn: of a in (5/8)^8 of the resamples, of b in (6/8)^8.
+    assert 5 < pair.n_undefined < 50
+    assert pair.notes == (
+        f"{pair.n_undefined / 200:.1%} of the resamples are undefined and left out",
+    )
+
+
 def test_one_sided_alternatives_share_out_the_two_sided_one():
     y_true, a, b = cases()
     two, greater, less = (

@@ -1,5 +1,6 @@
 """Intervals against scipy, published formulas, derivatives and other ways to the same number."""
 
+import inspect
 import math
 
 import numpy as np
@@ -398,9 +399,10 @@ def test_groups_are_resampled_for_every_criterion(metric, params):
 
 def test_bca_is_scipys():
     each = np.random.default_rng(0).exponential(size=40)
-    theirs = scipy.stats.bootstrap(
-        (each,), np.mean, n_resamples=999, method="BCa", rng=np.random.default_rng(1)
-    )
+    # `rng` is the name since SciPy 1.15.
+    names = inspect.signature(scipy.stats.bootstrap).parameters
+    drawn_by = {"rng" if "rng" in names else "random_state": np.random.default_rng(1)}
+    theirs = scipy.stats.bootstrap((each,), np.mean, n_resamples=999, method="BCa", **drawn_by)
     ours = bca(theirs.bootstrap_distribution, each.mean(), (each - each.mean()) / 40, 0.95)
     wanted = theirs.confidence_interval
     np.testing.assert_allclose(ours, (wanted.low, wanted.high), rtol=1e-3)

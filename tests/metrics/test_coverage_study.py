@@ -30,6 +30,8 @@ def test_shares_are_covered_as_asked():
         ("average_precision", study.Model(n=200)),
         ("calibration slope", study.Model(n=200)),
         ("brier_score_loss", study.Model(n=200)),
+        ("accuracy", study.Model(n=200, sampled=0.25)),
+        ("auc", study.Model(n=400, prevalence=0.3, sampled=0.25)),
     ],
 )
 def test_intervals_hold_the_truth(metric, model):
@@ -39,6 +41,18 @@ def test_intervals_hold_the_truth(metric, model):
     error = 3 * math.sqrt(0.92 * 0.08 / n)
     assert missing == 0
     assert 0.92 - error <= 1 - (below + above) / n <= 0.99
+
+
+def test_weights_that_are_not_told_of_are_seen_by_the_study():
+    """Cases below the cut are wanting; taken for all there are, they give a wrong sensitivity."""
+    row = study.Row("sensitivity", study.Model(n=400, prevalence=0.3, sampled=0.25), 92)
+    wrong = 0
+    for seed in range(50):
+        y_true, y, _, _ = row.model.draw(study.np.random.default_rng(seed), row.fixed)
+        called = (y >= row.model.cut).astype(int)
+        estimate = study.interval(row, y_true, called, None, None, seed)
+        wrong += not estimate.low <= study.truth(row.model, row.metric, {}) <= estimate.high
+    assert wrong > 40
 
 
 def test_plain_delong_fails_where_the_study_says_so():

@@ -56,9 +56,16 @@ def test_kinds_are_sklearns(values, kind):
 def test_kinds_of_sparse_matrices(form):
     sparse = pytest.importorskip("scipy.sparse")
     multiclass = pytest.importorskip("sklearn.utils.multiclass")
-    for rows in ([[0, 1], [1, 1]], [[0, 0], [0, 0]], [[1, 2], [3, 1]], [[0.5, 1]], [[1], [0]]):
-        matrix = getattr(sparse, form)(np.array(rows))
-        assert type_of_target(matrix) == multiclass.type_of_target(matrix)
+    kinds = ["multilabel-indicator", "multilabel-indicator", "multiclass-multioutput"]
+    kinds += ["continuous-multioutput", "binary"]
+    rows = ([[0, 1], [1, 1]], [[0, 0], [0, 0]], [[1, 2], [3, 1]], [[0.5, 1]], [[1], [0]])
+    for of, kind in zip(rows, kinds, strict=True):
+        matrix = getattr(sparse, form)(np.array(of))
+        assert type_of_target(matrix) == kind
+        try:
+            assert multiclass.type_of_target(matrix) == kind
+        except TypeError:
+            assert form == "coo_array"  # which older scikit-learns look into as if it had rows
 
 
 def test_columns_share_memory():
@@ -127,7 +134,8 @@ def test_every_form_of_a_column(values):
         assert confusion_matrix(y_true, other).tolist() == expected.tolist(), name
         got = confusion_matrix(y_true, y_pred, sample_weight=weights)
         assert got.tolist() == weighted.tolist(), name
-        assert accuracy_score(y_true, y_pred) == np.mean(np.equal(values, other)), name
+        right = [one == two for one, two in zip(values, other, strict=True)]
+        assert accuracy_score(y_true, y_pred) == np.mean(right), name
 
 
 DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">i2", ">u8"]

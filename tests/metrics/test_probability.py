@@ -1,5 +1,6 @@
 """Brier score and log loss against scikit-learn."""
 
+import math
 import warnings
 
 import numpy as np
@@ -97,3 +98,22 @@ def test_the_old_name_of_y_proba_warns():
         assert metrics.log_loss([0, 1], y_pred=[0.2, 0.8]) == metrics.log_loss([0, 1], [0.2, 0.8])
     with pytest.raises(ValueError, match="both"):
         metrics.log_loss([0, 1], [0.2, 0.8], y_pred=[0.2, 0.8])
+
+
+def test_log_loss_of_one_class_is_undefined():
+    for one_class in (([1, 1], [0.1, 0.2]), (["a"], [[0.1, 0.9]])):
+        for policy in ("sklearn", "raise"):
+            with pytest.raises(ValueError, match="contains only one label"):
+                metrics.log_loss(*one_class, undefined=policy)
+        assert math.isnan(metrics.log_loss(*one_class, undefined="nan"))
+        assert metrics.log_loss(*one_class, undefined=0.5) == 0.5
+        with pytest.warns(UserWarning, match="contains only one label"):
+            assert math.isnan(metrics.log_loss(*one_class, undefined="warn"))
+    assert metrics.log_loss([1, 1], [0.5, 0.5], labels=[0, 1], undefined="raise") == pytest.approx(
+        math.log(2)
+    )
+    # What is wrong stays an error.
+    with pytest.raises(ValueError, match="greater than 1"):
+        metrics.log_loss([1, 1], [0.1, 1.2], undefined="nan")
+    with pytest.raises(ValueError, match="undefined: got 'zero'"):
+        metrics.log_loss([0, 1], [0.1, 0.2], undefined="zero")

@@ -1,5 +1,6 @@
 """Curves and areas against scikit-learn and against counts of all pairs."""
 
+import itertools
 import warnings
 from fractions import Fraction
 
@@ -108,6 +109,9 @@ def test_det_curve_is_sklearns(cases, drop):
     same_as_sklearn("det_curve", y_true, y_score, sample_weight=weight, drop_intermediate=drop)
 
 
+@pytest.mark.skipif(
+    not hasattr(sk, "confusion_matrix_at_thresholds"), reason="this scikit-learn has not got it"
+)
 @given(binary(both=False))
 def test_counts_at_thresholds_are_sklearns(cases):
     y_true, y_score, weight = cases
@@ -153,6 +157,62 @@ def test_top_k_is_sklearns(cases, k, normalize):
     same_as_sklearn(
         "top_k_accuracy_score", y_true, y_score, k=k, normalize=normalize, sample_weight=weight
     )
+
+
+def places(scores, own, rule):
+    """The places that the own class may have among the others, of equal probability."""
+    others = [score for place, score in enumerate(scores) if place != own]
+    greater = sum(score > scores[own] for score in others)
+    equal = sum(score == scores[own] for score in others)
+    return [greater + equal] if rule == "strict" else [greater + i for i in range(equal + 1)]
+
+
+@given(multiclass(), st.integers(1, 6), st.booleans(), st.sampled_from(["strict", "random"]))
+def test_top_k_by_other_rules_for_ties(cases, k, normalize, rule):
+    y_true, y_score, weight = cases
+    y_score = np.round(4 * y_score)  # many ties
+    each = []
+    for own, row in zip(y_true.tolist(), y_score.tolist(), strict=True):
+        allowed = places(row, own, rule)
+        each.append(Fraction(sum(place < k for place in allowed), len(allowed)))
+    weights = [Fraction(1)] * len(each) if weight is None else list(map(Fraction, weight.tolist()))
+    wanted = sum(w * hit for w, hit in zip(weights, each, strict=True))
+    options = {"k": k, "normalize": normalize, "sample_weight": weight, "ties": rule}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a k as large as the number of classes
+        got = metrics.top_k_accuracy_score(y_true, y_score, **options)
+    # Each hit is rounded once, a share once more.
+    assert got == pytest.approx(float(wanted / sum(weights) if normalize else wanted), rel=1e-14)
+
+
+def test_top_k_of_random_ties_is_the_mean_over_the_orders_of_the_classes():
+    y_true, y_score = np.array([0, 1, 2, 3]), np.array([[2, 1, 1, 1], [3, 2, 2, 2]] * 2)
+    values = []
+    for order in itertools.permutations(range(4)):
+        place = np.argsort(order)  # of each class among the columns
+        values.append(
+            sk.top_k_accuracy_score(place[y_true], y_score[:, order], k=2, labels=range(4))
+        )
+    mean = np.mean(values)
+    assert metrics.top_k_accuracy_score(y_true, y_score, k=2, ties="random") == pytest.approx(mean)
+    assert metrics.top_k_accuracy_score(y_true, y_score, k=2, ties="strict") == 0.25
+
+
+@pytest.mark.parametrize("cut", [0.5, 0.0])
+def test_top_k_of_two_classes_that_score_the_same(cut):
+    y_true = [1, 0, 1, 0, 1]
+    y_score = [cut, cut, 0.9, 0.1, cut] if cut else [cut, cut, 9, -4, cut]
+    got = [
+        metrics.top_k_accuracy_score(y_true, y_score, k=1, ties=ties)
+        for ties in ("sklearn", "strict", "random")
+    ]
+    assert got == [3 / 5, 2 / 5, 3.5 / 5]
+    assert metrics.top_k_accuracy_score(y_true, y_score, k=1, ties="random", normalize=False) == 3.5
+
+
+def test_another_rule_for_ties_is_refused():
+    with pytest.raises(ValueError, match="ties: got 'first'; 'sklearn', 'strict' or 'random'"):
+        metrics.top_k_accuracy_score([0, 1], [0.1, 0.9], k=1, ties="first")
 
 
 DTYPES = ["float16", "float32", "float64", "int8", "int64", "uint8", "bool", "longdouble"]
@@ -368,6 +428,35 @@ def test_undefined_is_one_policy():
     assert not fpr.any()
     _, recall, _ = metrics.precision_recall_curve(*none_positive, undefined="nan")
     assert np.isnan(recall[:-1]).all()
+    with pytest.raises(ValueError, match="undefined: got 'zero'"):
+        metrics.det_curve([0, 1], [0.1, 0.2], undefined="zero")
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("weight", [None, [1, 1, 1, 0]], ids=["missing", "without weight"])
+def test_undefined_rates_of_the_detection_error_tradeoff(label, weight):
+    y_true, y_score = [label] * 3, [0.1, 0.4, 0.4]
+    if weight is not None:
+        y_true, y_score = [*y_true, 1 - label], [*y_score, 0.2]
+    undefined, defined = (0, 1) if label else (1, 0)
+    options = {"pos_label": 1, "sample_weight": weight}
+    for policy in ("nan", "warn", 0.25):
+        if policy == "warn":
+            with pytest.warns(UserWarning, match="Only one class is present"):
+                curve = metrics.det_curve(y_true, y_score, **options, undefined=policy)
+        else:
+            curve = metrics.det_curve(y_true, y_score, **options, undefined=policy)
+        expected = np.nan if policy in ("nan", "warn") else policy
+        np.testing.assert_array_equal(curve[undefined], np.full(len(curve[2]), expected))
+        # From all called positive to none; of positive cases those not called, and the reverse.
+        rates = [0, 1 / 3, 1] if label else [1, 2 / 3, 0]
+        np.testing.assert_array_equal(curve[2], [0.1, 0.4, np.inf])
+        np.testing.assert_allclose(curve[defined], rates, atol=1e-16)
+    with pytest.raises(ValueError, match="Only one class is present"):
+        metrics.det_curve(y_true, y_score, **options, undefined="raise")
+    if weight is None:
+        with pytest.raises(ValueError, match="Only one class is present"):
+            metrics.det_curve(y_true, y_score, **options)
 
 
 @settings(max_examples=30)
@@ -391,6 +480,21 @@ def test_top_k_of_two_classes_cuts_at_one_half_or_zero():
         assert metrics.top_k_accuracy_score(y_true, y_score, k=1) == sk.top_k_accuracy_score(
             y_true, y_score, k=1
         )
+
+
+@pytest.mark.parametrize(
+    "y_score",
+    [
+        np.array([0.6, 0.8, 0.2, 0.3], dtype=np.longdouble),
+        np.array([2**60, 2**60 + 1, 5, -3]),
+        np.array([0.6, 0.8, 0.2, 0.3], dtype=np.float16),
+    ],
+    ids=["longdouble", "int64", "float16"],
+)
+def test_top_k_of_two_classes_cuts_scores_of_any_type(y_score):
+    y_true = [1, 1, 0, 1]
+    got = metrics.top_k_accuracy_score(y_true, y_score, k=1)
+    assert got == sk.top_k_accuracy_score(y_true, y_score, k=1) == (0.75 if y_score[2] < 1 else 0.5)
 
 
 def test_functions_are_scorers():

@@ -290,6 +290,7 @@ def test_several_classes(data):
     y_score = torch.from_numpy(data.draw(npst.arrays(np.float64, (n, width), elements=elements)))
     y_score = y_score.to(getattr(torch, data.draw(st.sampled_from(FLOATS))))
     weight = data.draw(st.none() | npst.arrays(np.float64, n, elements=st.floats(0.5, 2)))
+    ties = data.draw(st.sampled_from(["sklearn", "strict", "random"]))
     for k in (1, 2, 3, width):
         for labels in (None, list(range(width)), list(range(width))[::-1]):
             for normalize in (True, False):
@@ -301,6 +302,7 @@ def test_several_classes(data):
                     labels=labels,
                     normalize=normalize,
                     sample_weight=weight,
+                    ties=ties,
                 )
     shares = torch.softmax(y_score.double(), dim=1)
     for average in (None, "micro", "macro", "weighted"):
@@ -318,8 +320,8 @@ def test_several_classes_stay_on_the_device(on_device):
         check("roc_auc_score", y_true, y_score, multi_class="ovr", average=average)
     indicator = torch.nn.functional.one_hot(y_true)
     check("roc_auc_score", indicator, y_score, average=None)
-    hits = _torch.top_k_hits(y_true, y_score, 5, None)
-    assert hits.mean() == metrics.top_k_accuracy_score(y_true, y_score, k=5)
+    ranks = _torch.top_k_ranks(y_true, y_score, 5, None)
+    assert (ranks("later") < 5).mean() == metrics.top_k_accuracy_score(y_true, y_score, k=5)
 
 
 def test_classes_that_are_not_numbered_from_zero():

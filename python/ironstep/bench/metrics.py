@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import sklearn
@@ -28,8 +28,10 @@ from ironstep.bench.protocol import (
 )
 from ironstep.bench.report import LIMIT, OURS, Report, Row, Target
 from ironstep.bench.run import OnRound, run_jobs
+from ironstep.metrics import streaming
 
 SKLEARN = "scikit-learn"
+AT_ONCE = "roc_auc_score, all at once"
 ABSENT = {"torchmetrics, torcheval": "measured where they are installed, in the AUC of 1e6 and 1e7"}
 PROTOCOL = (
     "Whole calls from Python, validation and all. Every contestant gets the same arrays and is "
@@ -37,7 +39,8 @@ PROTOCOL = (
     "contestants in random order and repeat each for at least 2 ms; a time is the median over the "
     "rounds, a ratio is that of the medians (above 1: ironstep is faster), its quartiles are those "
     "of the ratio taken round by round. Where a peer resamples, it makes a small part of the "
-    "resamples and its time is multiplied."
+    "resamples and its time is multiplied. A stream comes in parts of a million cases, and its peer "
+    "is ironstep's function over all of them."
 )
 
 
@@ -54,6 +57,8 @@ class Work:
     """The part of the work that a peer does."""
     comparable: bool = True
     """Whether results are numbers that must be equal; random ones are not."""
+    tolerance: float = 1e-6
+    """By how much they may differ, relatively."""
 
 
 def scores(n: int) -> tuple[Any, Any]:
@@ -218,6 +223,26 @@ def _bootstrap(n: int, n_resamples: int = 2000) -> Work:
     )  # fmt: skip
 
 
+def _stream(n: int, part: int, bins: Literal["f16"] | None) -> Work:
+    """The AUC of cases that come part by part, beside that of all at once."""
+    y_true, y_score = scores(n)
+    y_true = y_true.astype(np.uint8)  # so that a case is 5 bytes, not 12
+    parts = [slice(start, start + part) for start in range(0, n, part)]
+
+    def ours() -> float:
+        auc = streaming.ROCAUC(bins=bins)
+        for rows in parts:
+            auc.update(y_true[rows], y_score[rows])
+        area = auc.compute()
+        return area.value if isinstance(area, streaming.Binned) else area
+
+    at_once = partial(metrics.roc_auc_score, y_true, y_score)
+    work = Work(ours, {AT_ONCE: at_once}, n, [Target(AT_ONCE, 0.5)])
+    if bins is not None:
+        work.tolerance = 1e-4  # the bound that `compute` gives for these scores is 5e-5
+    return work
+
+
 CASES: dict[str, Callable[[], Work]] = {
     "auc-1e4": partial(_of_scores, "roc_auc_score", 10**4, 30),
     "auc-1e6": partial(_of_scores, "roc_auc_score", 10**6, 25),
@@ -241,6 +266,8 @@ CASES: dict[str, Callable[[], Work]] = {
     "paired-delong-1e5": partial(_delong, 10**5, 2),
     "bootstrap-1e4": partial(_bootstrap, 10**4),
     "bootstrap-1e5": partial(_bootstrap, 10**5),
+    "stream-auc-3e7": partial(_stream, 3 * 10**7, 10**6, None),
+    "stream-auc-f16-3e7": partial(_stream, 3 * 10**7, 10**6, "f16"),
 }
 
 
@@ -301,7 +328,7 @@ def measure_case(
         theirs = function()
         if work.comparable:
             row.differences[peer] = difference(ours, theirs)
-            if not row.differences[peer] <= 1e-6:
+            if not row.differences[peer] <= work.tolerance:
                 row.failure = f"differs from {peer} by {row.differences[peer]:.1e}"
                 return row
         contestants.append(Contestant(peer, function, share=work.share.get(peer, 1.0)))

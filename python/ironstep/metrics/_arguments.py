@@ -6,8 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ironstep.metrics._inputs import column
+from ironstep.metrics._inputs import (
+    array,
+    as_integers,
+    check_consistent_length,
+    check_sample_weight,
+    column,
+)
 from ironstep.metrics._limits import Codes
+from ironstep.metrics._resampling import Floats
 
 FEWEST_GROUPS = 5
 FEW_GROUPS = 20
@@ -54,6 +61,55 @@ def group_codes(groups: Any) -> Codes | None:
     except TypeError as error:
         raise TypeError(f"groups: names of one kind expected ({error})") from None
     return codes.astype(np.intp).reshape(-1)
+
+
+def weighed(
+    sample_weight: Any, weight_type: Any, **columns: Any
+) -> tuple[tuple[Any, ...], Floats | None]:
+    """Return columns of the cases that count, and weights that are still to be taken into account.
+
+    Frequency weights repeat their cases here, and none are left. Cases of weight 0 are dropped. A
+    column that is None stays None.
+    """
+    if weight_type not in (None, "frequency", "sampling"):
+        raise ValueError(
+            f"weight_type: got {weight_type!r}; 'frequency', 'sampling' or None expected"
+        )
+    if (sample_weight is None) != (weight_type is None):
+        raise ValueError(
+            f"weight_type: got {weight_type!r} with sample_weight "
+            f"{'not given' if sample_weight is None else 'given'}; 'frequency' (the case stands for "
+            "so many alike) or 'sampling' (for so many that were not sampled) expected with "
+            "sample_weight, and neither without"
+        )
+    n = check_consistent_length(*columns.values(), sample_weight)
+    if sample_weight is None:
+        return tuple(columns.values()), None
+    weight = check_sample_weight(column(sample_weight, "sample_weight"), n)
+    if (weight < 0).any():
+        at = int((weight < 0).argmax())
+        raise ValueError(f"sample_weight: got {weight[at]} at index {at}; at least 0 expected")
+    whole = as_integers(weight)
+    if weight_type == "sampling":
+        weight = weight.astype(np.float64)
+        whole = (weight > 0).astype(np.int64)
+    elif whole is None:
+        at = int((weight % 1 != 0).argmax())
+        raise ValueError(
+            f"sample_weight: got {weight[at]} at index {at}; a whole number expected of a frequency"
+        )
+    assert whole is not None
+    if not (whole == 1).all():
+        columns = {
+            name: None if values is None else np.repeat(array(values, name), whole, axis=0)
+            for name, values in columns.items()
+        }
+    if weight_type == "frequency":
+        return tuple(columns.values()), None
+    weight = weight[weight > 0]
+    if len(weight) < 2:
+        raise ValueError("sample_weight: got one case with a weight; two at least expected")
+    return tuple(columns.values()), weight
 
 
 def note_on_groups(codes: Codes | None) -> tuple[tuple[str, ...], bool]:

@@ -1,7 +1,6 @@
 """Two models on the same cases, and several: differences with intervals and tests."""
 
 import math
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,12 +10,12 @@ from numpy.typing import NDArray
 
 from ironstep.metrics import _distributions as dist
 from ironstep.metrics import _proportion, _resampling
-from ironstep.metrics._arguments import check_options, group_codes, note_on_groups
+from ironstep.metrics._arguments import check_options, group_codes, note_on_groups, weighed
 from ironstep.metrics._confidence_interval import confidence_interval
 from ironstep.metrics._criteria import CELLS, Proportion
 from ironstep.metrics._inputs import check_consistent_length, column
 from ironstep.metrics._limits import Codes, border
-from ironstep.metrics._proportion import Interval
+from ironstep.metrics._proportion import Interval, degrees_of
 from ironstep.metrics._score_index import ScoreIndex, delong_covariance
 from ironstep.metrics._statistics import (
     OfCounts,
@@ -24,9 +23,11 @@ from ironstep.metrics._statistics import (
     OfScores,
     Progress,
     Statistic,
+    auc_covariance,
     obuchowski_covariance,
     per_unit,
     statistic,
+    variance_of,
 )
 
 Alternative = Literal["two-sided", "greater", "less", "noninferior"]
@@ -53,6 +54,7 @@ class Comparison:
     standard_error: float | None
     n: int
     n_groups: int | None = None
+    n_effective: float | None = None
     n_resamples: int | None = None
     n_undefined: int = 0
     seed: int | None = None
@@ -76,6 +78,8 @@ def compare(
     method: str = "auto",
     confidence_level: float = 0.95,
     groups: Any = None,
+    sample_weight: Any = None,
+    weight_type: str | None = None,
     stratify: bool | str = "auto",
     n_resamples: int = 9999,
     random_state: int | None = None,
@@ -85,8 +89,8 @@ def compare(
 
     Parameters
     ----------
-    metric, metric_params, pos_label, confidence_level, groups, stratify, n_resamples, \
-random_state, progress
+    metric, metric_params, pos_label, confidence_level, groups, sample_weight, weight_type, \
+stratify, n_resamples, random_state, progress
         As in `confidence_interval`.
     y_true : array-like of shape (n_samples,)
         True labels.
@@ -103,8 +107,8 @@ random_state, progress
         cases ``"newcombe"`` (interval: Newcombe 1998, method 10; test: McNemar, mid-p), for
         non-inferiority ``"tango"`` (score test and interval, Tango 1998); for the AUC ``"delong"``;
         for all else that has influence values ``"delta"``; otherwise ``"percentile"``, which
-        resamples the cases, the same for both. With groups ``"delta"`` (AUC: Obuchowski) or
-        ``"percentile"``.
+        resamples the cases, the same for both. With groups or sampling weights ``"delta"`` (AUC with
+        groups alone: Obuchowski) or ``"percentile"``.
 
     Returns
     -------
@@ -134,13 +138,18 @@ random_state, progress
         raise ValueError(
             f"margin: got {margin!r}; a number > 0 for alternative='noninferior', else None"
         )
-    check_consistent_length(y_true, a, b, groups)
+    (y_true, a, b, groups), weight = weighed(
+        sample_weight, weight_type, y_true=y_true, a=a, b=b, groups=groups
+    )
     codes = group_codes(groups)
     params = dict(metric_params or {})
-    pair = tuple(statistic(metric, y_true, y, params, pos_label, codes) for y in (a, b))
+    pair = tuple(statistic(metric, y_true, y, params, pos_label, codes, weight) for y in (a, b))
     if any(math.isnan(each.value) for each in pair):
         raise ValueError("metric: undefined for these cases: a class or a prediction is missing")
-    allowed = _methods(pair[0], codes, alternative)
+    n_effective = None
+    if weight is not None:
+        n_effective = min(each.n_effective or math.nan for each in pair)
+    allowed = _methods(pair[0], codes, weight is not None, alternative)
     if method == "auto":
         method = allowed[0]
     elif method not in allowed:
@@ -155,6 +164,7 @@ random_state, progress
         margin=margin,
         n=pair[0].n,
         n_groups=None if codes is None else int(codes.max()) + 1,
+        n_effective=n_effective,
     )
     notes, enough = note_on_groups(codes)
     if not enough:
@@ -175,12 +185,16 @@ random_state, progress
     elif method in ("newcombe", "tango"):
         found = _paired_proportions(pair, method, alternative, margin, confidence_level)
     else:
-        found = _by_influences(pair, codes, alternative, margin, confidence_level)
+        found = _by_influences(pair, codes, n_effective, alternative, margin, confidence_level)
     return Comparison(**(common | found | dict(notes=(*notes, *found.get("notes", ())))))
 
 
-def _methods(chosen: Statistic, codes: Codes | None, alternative: str) -> tuple[str, ...]:
+def _methods(
+    chosen: Statistic, codes: Codes | None, is_weighted: bool, alternative: str
+) -> tuple[str, ...]:
     """Names of methods, the default first."""
+    if is_weighted and not isinstance(chosen, OfFunction) and chosen.influences() is not None:
+        return ("delta", "percentile")
     if isinstance(chosen, OfCounts) and codes is None and _of_same_cases(chosen):
         pair = ("newcombe", "tango")
         return (*(pair[::-1] if alternative == "noninferior" else pair), "delta", "percentile")
@@ -211,6 +225,7 @@ def _p_value(z: float, alternative: str, degrees: float | None) -> float:
 def _by_influences(
     pair: tuple[Statistic, ...],
     codes: Codes | None,
+    n_effective: float | None,
     alternative: str,
     margin: float | None,
     level: float,
@@ -218,18 +233,18 @@ def _by_influences(
     first, second = pair
     if isinstance(first, OfScores) and first.name == "auc":
         assert isinstance(second, OfScores)
-        covariance = _auc_covariance([first.index, second.index], codes)
+        covariance = auc_covariance([first, second])
         variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
         names = ("delong", "DeLong") if codes is None else ("obuchowski, t", "Obuchowski, t")
     else:
         influences = [each.influences() for each in pair]
         assert influences[0] is not None
         assert influences[1] is not None
-        units = per_unit(influences[0] - influences[1], codes)
-        k = len(units)
-        variance = k / (k - 1) * float(units @ units)
+        variance = variance_of(per_unit(influences[0] - influences[1], codes))
         names = ("delta", "Wald") if codes is None else ("delta, clusters, t", "Wald, t")
-    degrees = None if codes is None else int(codes.max())
+    degrees = None if codes is None else float(codes.max())
+    if n_effective is not None:
+        names, degrees = ("delta, weighted, t", "Wald, t"), degrees_of(n_effective)
     quantile = dist.two_sided_quantile(level, degrees)
     difference = first.value - second.value
     # What rounding leaves of a variance of zero.
@@ -371,14 +386,19 @@ def _by_resampling(
     random_state: int | None,
     progress: Progress,
 ) -> dict[str, Any]:
-    seed = secrets.randbits(63) if random_state is None else int(random_state)
-    stratified = pair[0].of_classes if stratify == "auto" else bool(stratify)
-    stratified = stratified and codes is None
-    first, second = (each.resample_paired(n_resamples, stratified, seed, progress) for each in pair)
-    differences = first - second
-    defined = differences[~np.isnan(differences)]
-    if not len(defined):
-        raise ValueError("metric: undefined in every resample")
+    def differences(n: int, stratified: bool, seed: int) -> Floats:
+        a, b = (each.resample_paired(n, stratified, seed, progress) for each in pair)
+        return np.subtract(a, b)
+
+    found = _resampling.resampled(
+        differences,
+        n_resamples,
+        stratify=stratify,
+        of_classes=pair[0].of_classes,
+        in_groups=codes is not None,
+        random_state=random_state,
+    )
+    defined = found.values
     low, high = _resampling.percentile(defined, level)
     at = -(margin or 0.0)
     # The share of resamples on the other side, as a p-value by inverting the percentile interval.
@@ -388,17 +408,14 @@ def _by_resampling(
         "two-sided": min(1.0, 2 * min(below, above)),
         "less": above,
     }.get(alternative, below)
-    kind = "groups" if codes is not None else "stratified" if stratified else "cases"
     return dict(
         low=low,
         high=high,
         p_value=float(p),
-        method=f"percentile bootstrap, {kind}",
+        method=f"percentile bootstrap, {found.kind}",
         test="bootstrap",
-        standard_error=float(defined.std(ddof=1)) if len(defined) > 1 else None,
-        n_resamples=n_resamples,
-        n_undefined=len(differences) - len(defined),
-        seed=seed,
+        notes=found.notes,
+        **found.reported,
     )
 
 
@@ -575,6 +592,9 @@ def compare_unpaired(
     confidence_level: float = 0.95,
     groups_a: Any = None,
     groups_b: Any = None,
+    sample_weight_a: Any = None,
+    sample_weight_b: Any = None,
+    weight_type: str | None = None,
     **options: Any,
 ) -> Comparison:
     """Compare a metric between different cases, two subgroups say: that of `a` minus that of `b`.
@@ -587,6 +607,9 @@ def compare_unpaired(
         Labels and answers of the first cases and of the second.
     groups_a, groups_b : array-like, optional
         To which patient each case belongs; no patient may be on both sides.
+    sample_weight_a, sample_weight_b : array-like, optional
+        What each case weighs; `weight_type` says what that means, as in `confidence_interval`.
+    weight_type : {"frequency", "sampling"}, optional
     **options
         What else `confidence_interval` takes: ``metric_params``, ``pos_label``, ``method``, …
 
@@ -607,11 +630,23 @@ def compare_unpaired(
         raise ValueError(
             f"margin: got {margin!r}; a number > 0 for alternative='noninferior', else None"
         )
+    is_weighted = sample_weight_a is not None or sample_weight_b is not None
     sides = [
         confidence_interval(
-            metric, y_true, y, confidence_level=confidence_level, groups=groups, **options
+            metric,
+            y_true,
+            y,
+            confidence_level=confidence_level,
+            groups=groups,
+            sample_weight=weight,
+            # Where one side has weights, the other may have none; with none at all it is an error.
+            weight_type=weight_type if weight is not None or not is_weighted else None,
+            **options,
         )
-        for y_true, y, groups in ((y_true_a, a, groups_a), (y_true_b, b, groups_b))
+        for y_true, y, groups, weight in (
+            (y_true_a, a, groups_a, sample_weight_a),
+            (y_true_b, b, groups_b, sample_weight_b),
+        )
     ]
     first, second = sides
     difference = first.value - second.value

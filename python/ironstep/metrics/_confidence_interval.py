@@ -1,17 +1,13 @@
 """`confidence_interval`: any criterion with its interval."""
 
 import math
-import secrets
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ironstep.metrics import _resampling
-from ironstep.metrics._arguments import check_options, group_codes, note_on_groups
+from ironstep.metrics._arguments import check_options, group_codes, note_on_groups, weighed
 from ironstep.metrics._counts import Counts
 from ironstep.metrics._estimate import Estimate
-from ironstep.metrics._inputs import check_consistent_length
 from ironstep.metrics._limits import Codes
 from ironstep.metrics._statistics import (
     Progress,
@@ -34,6 +30,8 @@ def confidence_interval(
     method: str = "auto",
     confidence_level: float = 0.95,
     groups: Any = None,
+    sample_weight: Any = None,
+    weight_type: str | None = None,
     stratify: bool | str = "auto",
     n_resamples: int = 9999,
     random_state: int | None = None,
@@ -68,6 +66,17 @@ def confidence_interval(
     groups : array-like of shape (n_samples,), optional
         To which patient each case belongs: cases of one patient are not independent. Below 20
         patients there is a warning, below 5 no interval.
+    sample_weight : array-like of shape (n_samples,), optional
+        What each case weighs, at least 0; cases of weight 0 are left out. `weight_type` has to say what
+        that means.
+    weight_type : {"frequency", "sampling"}, optional
+        ``"frequency"``: the case stands for so many alike, a whole number; the same as repeating it.
+        ``"sampling"``: the case was sampled, with a probability of which the weight is the inverse, and
+        stands for the cases that were not. The value is the weighted one, its variance is linearised
+        (with groups: of sums within groups), with Student's t on one less than Kish's effective number
+        of cases or groups. Shares take Wilson's interval on the effective number of cases of that
+        variance; the AUC ``"logit"`` or ``"delta"``. Resampling draws cases with their weights, and a
+        function is called with ``sample_weight=``.
     stratify : bool or "auto", default="auto"
         Whether each resample has as many cases of each class as there are; "auto": where the
         criterion does not depend on the share of positives. With groups, whole groups are drawn.
@@ -84,7 +93,13 @@ def confidence_interval(
     Raises
     ------
     ValueError
-        If an argument is not among those above, lengths differ, or the metric is undefined.
+        If an argument is not among those above, lengths differ, the metric is undefined, or weights
+        are given without a word of what they mean.
+
+    References
+    ----------
+    Weights: Kish (1965), Survey Sampling, section 11.7; Binder (1983), Int Stat Rev 51:279; Korn &
+    Graubard (1998), Surv Methodol 24:193.
 
     Examples
     --------
@@ -93,12 +108,21 @@ def confidence_interval(
     >>> y_pred = [0] * 18 + [1] * 11 + [0]
     >>> print(confidence_interval("sensitivity", y_true, y_pred))
     0.900 [0.596, 0.982] (95%, wilson)
+
+    Of the negative cases only each fifth was sampled:
+
+    >>> weight = [5 if label == 0 else 1 for label in y_true]
+    >>> options = {"sample_weight": weight, "weight_type": "sampling"}
+    >>> print(confidence_interval("ppv", y_true, y_pred, **options))
+    0.474 [0.131, 0.843] (95%, wilson, effective n, t)
     """
     check_options(confidence_level, stratify, n_resamples, random_state)
-    check_consistent_length(y_true, y_score_or_pred, groups)
+    (y_true, y, groups), weight = weighed(
+        sample_weight, weight_type, y_true=y_true, y=y_score_or_pred, groups=groups
+    )
     codes = group_codes(groups)
     params = {} if metric_params is None else dict(metric_params)
-    chosen = statistic(metric, y_true, y_score_or_pred, params, pos_label, codes)
+    chosen = statistic(metric, y_true, y, params, pos_label, codes, weight)
     return _estimate(
         chosen, codes, method, confidence_level, stratify, n_resamples, random_state, progress
     )
@@ -137,7 +161,13 @@ def _estimate(
         raise ValueError(f"method: got {method!r}; auto, {', '.join(allowed)} expected")
     method = allowed[0] if method == "auto" else method
     n_groups = None if codes is None else int(codes.max()) + 1
-    common = dict(value=chosen.value, confidence_level=level, n=chosen.n, n_groups=n_groups)
+    common = dict(
+        value=chosen.value,
+        confidence_level=level,
+        n=chosen.n,
+        n_groups=n_groups,
+        n_effective=chosen.n_effective,
+    )
     notes, enough = note_on_groups(codes)
     if not enough:
         nothing = dict(low=math.nan, high=math.nan, method="none")
@@ -153,35 +183,29 @@ def _estimate(
             notes=notes + limits.notes,
         )
 
-    seed = secrets.randbits(63) if random_state is None else int(random_state)
-    stratified = chosen.of_classes if stratify == "auto" else bool(stratify)
-    stratified = stratified and codes is None
     influences = None
     if method == "bca":
         influences = chosen.influences()
         if influences is None:
             raise ValueError("method: 'bca' needs influence values, which this metric has not")
         influences = per_unit(influences, codes)
-    values = chosen.resample(n_resamples, stratified, seed, progress)
-    defined = values[~np.isnan(values)]
-    if not len(defined):
-        raise ValueError("metric: undefined in every resample")
-    if len(defined) < len(values):
-        share = 1 - len(defined) / len(values)
-        notes += (f"{share:.1%} of the resamples are undefined and left out",)
+    found = _resampling.resampled(
+        lambda n, stratified, seed: chosen.resample(n, stratified, seed, progress),
+        n_resamples,
+        stratify=stratify,
+        of_classes=chosen.of_classes,
+        in_groups=codes is not None,
+        random_state=random_state,
+    )
     if influences is None:
-        low, high = _resampling.percentile(defined, level)
+        low, high = _resampling.percentile(found.values, level)
     else:
-        low, high = _resampling.bca(defined, chosen.value, influences, level)
-    kind = "groups" if codes is not None else "stratified" if stratified else "cases"
+        low, high = _resampling.bca(found.values, chosen.value, influences, level)
     return Estimate(
         **common,  # type: ignore[arg-type]
         low=low,
         high=high,
-        method=f"{method} bootstrap, {kind}",
-        standard_error=float(defined.std(ddof=1)) if len(defined) > 1 else None,
-        n_resamples=n_resamples,
-        n_undefined=len(values) - len(defined),
-        seed=seed,
-        notes=notes,
+        method=f"{method} bootstrap, {found.kind}",
+        notes=notes + found.notes,
+        **found.reported,
     )

@@ -20,6 +20,8 @@ class Estimate:
     """Cases that enter the value: all positives for a sensitivity."""
     n_groups: int | None = None
     """Clusters among them; None if each case stands for itself."""
+    n_effective: float | None = None
+    """With sampling weights: Kish's effective number of those cases, or of the clusters."""
     n_resamples: int | None = None
     n_undefined: int = 0
     """Resamples in which the metric had no value, and which are left out."""

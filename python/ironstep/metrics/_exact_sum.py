@@ -40,9 +40,9 @@ def add_weighted(sums: Array, each: Array, weight: Array | None) -> None:
         add(sums[1:], weight)
 
 
-def weighted_mean(each: Array, weight: Array | None = None) -> float:
-    """Return Σ w·v / Σ w."""
+def weighted_mean(each: Array, weight: Array | None = None, *, normalize: bool = True) -> float:
+    """Return Σ w·v / Σ w, or the first sum alone."""
     sums = zeros(2)
     add_weighted(sums, each, weight)
     total, of_weights = values(sums).tolist()
-    return float(total / of_weights)
+    return float(total / of_weights if normalize else total)

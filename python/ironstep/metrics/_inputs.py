@@ -4,6 +4,7 @@ Kinds and error texts are scikit-learn's, so that code which looks at them goes 
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -50,8 +51,8 @@ def array(values: Any, name: str) -> Array:
         return np.asarray(values.float() if values.dtype is torch.bfloat16 else values)
     result: Array
     try:
-        result = np.asarray(values)
-    except ValueError:
+        result = _asarray(values)
+    except _RAGGED:
         # Rows of different lengths.
         result = np.empty(len(values), dtype=object)
         for index, value in enumerate(values):
@@ -66,6 +67,19 @@ def array(values: Any, name: str) -> Array:
                 raise ValueError(f"Input {name} contains NaN")
             return result.astype(_NUMPY_TYPES[kind])
     return result
+
+
+# What numpy before 1.24 warns of where later ones raise ValueError; numpy 2 has no such name.
+_WARNING: type[Warning] | None = getattr(np, "VisibleDeprecationWarning", None)
+_RAGGED: tuple[type[Exception], ...] = (ValueError,) if _WARNING is None else (ValueError, _WARNING)
+
+
+def _asarray(values: Any) -> Array:
+    if _WARNING is None or hasattr(values, "__array__"):
+        return np.asarray(values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", _WARNING)
+        return np.asarray(values)
 
 
 _NUMPY_TYPES = {"b": np.bool_, "i": np.int64, "u": np.uint64, "f": np.float64}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,28 @@ class Table:
     """Shape (4,)."""
     clusters: Cells | None = None
     """Shape (n_groups, 4)."""
+    n_cases: Cells | None = None
+    """Shape (4,): how many cases there are, where `cells` and `clusters` are sums of weights.
+
+    Each case is a cluster then, unless there are others, and the weights are of such a size that
+    `cells` sum to Kish's effective number.
+    """
 
     @property
-    def n_groups(self) -> int | None:
-        """How many clusters there are; None if each case stands for itself."""
-        return None if self.clusters is None else len(self.clusters)
+    def degrees(self) -> float | None:
+        """Degrees of freedom of the variance; None: the normal distribution is taken."""
+        if self.clusters is None:
+            return None
+        if self.n_cases is None:
+            return len(self.clusters) - 1
+        return _proportion.degrees_of(_proportion.kish(self.clusters.sum(axis=1)))
 
-    def quantile(self, level: float) -> float:
-        """The quantile by which a standard error is multiplied."""
-        return two_sided_quantile(level, None if self.clusters is None else len(self.clusters) - 1)
+    @property
+    def suffix(self) -> str:
+        """What a method's name says of how the cases were counted."""
+        if self.clusters is None:
+            return ""
+        return ", clusters, t" if self.n_cases is None else ", weighted, t"
 
     def covariance(self, *influences: Cells) -> Cells:
         """Covariances of what has these influences of a case in each cell."""
@@ -91,8 +104,11 @@ def _share(
         low, high = _proportion.METHODS[method](float(hits), float(among), level)
         return low, high, method
     if method != "wilson":
-        raise ValueError(f"method: {method!r} has no form for clusters; 'wilson' has")
-    low, high = _proportion.clustered_wilson(*criterion.split(table.clusters), level)
+        raise ValueError(f"method: {method!r} has no form for clusters or weights; 'wilson' has")
+    of_units = (
+        _proportion.clustered_wilson if table.n_cases is None else _proportion.weighted_wilson
+    )
+    low, high = of_units(*criterion.split(table.clusters), level)
     return low, high, "wilson, effective n, t"
 
 
@@ -103,15 +119,15 @@ def _on_scale(criterion: OnScale, table: Table, level: float) -> Limits:
     cells = table.cells + more
     scale = criterion.scale
     value = criterion.value(cells)
-    method = scale.name + (", clusters, t" if table.clusters is not None else "")
+    method = scale.name + table.suffix
     with np.errstate(divide="ignore"):
         at = float(scale.to(value))
     if not math.isfinite(at):
         note = "at the end of its range the criterion has no interval on this scale"
         return Limits(math.nan, math.nan, method, None, (note,))
-    grown = Table(cells, table.clusters)
+    grown = replace(table, cells=cells)
     error = math.sqrt(grown.covariance(criterion.influence(cells, scale)).item())
-    half = table.quantile(level) * error
+    half = two_sided_quantile(level, table.degrees) * error
     notes: tuple[str, ...] = ()
     if criterion.least and (fewest := _expected(table.cells).min()) < criterion.least:
         notes = (
@@ -157,12 +173,12 @@ def _of_combination(criterion: Combination, table: Table, level: float) -> Limit
             value + half(lambda i: ends[i][1] - values[i]),
             2 * criterion.weight + criterion.constant,
         ),
-        "mover" + (", clusters, t" if table.clusters is not None else ""),
+        "mover" + table.suffix,
         criterion.weight * math.sqrt(covariance.sum()),
     )
 
 
-def newcombe_auc(auc: float, n_positive: int, n_negative: int, level: float) -> Interval:
+def newcombe_auc(auc: float, n_positive: float, n_negative: float, level: float) -> Interval:
     """Limits of an AUC from its value alone (Newcombe 2006, method 5).
 
     Those areas A from which the observed one is z standard errors away, where the variance is
@@ -198,8 +214,17 @@ def cell_of(is_positive: Flags, is_called: Flags) -> Codes:
     return cells
 
 
-def cell_table(cell: Codes, groups: Codes | None) -> Table:
-    """Count the cases in each cell."""
+def cell_table(cell: Codes, groups: Codes | None, weight: Cells | None = None) -> Table:
+    """Count the cases in each cell, or add up their sampling weights."""
+    if weight is not None:
+        units = np.arange(len(cell)) if groups is None else groups
+        n_units = int(units.max()) + 1
+        size = _proportion.kish(weight) / weight.sum()
+        at = units * len(CELLS) + cell
+        sums = np.bincount(at, weight * size, minlength=n_units * len(CELLS)).astype(np.float64)
+        clusters: Cells = sums.reshape(n_units, len(CELLS))
+        n_cases = np.bincount(cell, minlength=len(CELLS)).astype(np.float64)
+        return Table(clusters.sum(axis=0), clusters, n_cases)
     if groups is None:
         return Table(np.bincount(cell, minlength=len(CELLS)).astype(np.float64))
     n_groups = int(groups.max()) + 1

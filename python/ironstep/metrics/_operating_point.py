@@ -151,7 +151,8 @@ def choose_and_judge(
         at = choose(new_tps, new_fps)
         inside[resample] = _rates(new_tps, new_fps, at)
         left_out = (drawn == 0).astype(np.int64)
-        outside[resample] = _rates(*curve(left_out), at)
+        out_tps, out_fps = curve(left_out)
+        outside[resample] = _rates(out_tps, out_fps, at)
         if progress is not None:
             progress(resample + 1, n_resamples)
 

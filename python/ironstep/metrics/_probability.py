@@ -18,7 +18,7 @@ from ironstep.metrics._inputs import (
     type_of_target,
     unique_labels,
 )
-from ironstep.metrics._undefined import warn
+from ironstep.metrics._undefined import check_undefined, value_where_undefined, warn
 
 
 def _probabilities(values: Any) -> Array:
@@ -43,6 +43,10 @@ def _check_range(y_proba: Array, below: str) -> None:
         raise ValueError(f"y_prob contains values greater than 1: {y_proba.max()}")
     if y_proba.min() < 0:
         raise ValueError(f"y_prob contains values {below} than 0: {y_proba.min()}")
+
+
+class OneClassError(ValueError):
+    """There is one class, where a criterion needs two to be defined."""
 
 
 def _indicator(y_true: Any, labels: Any) -> tuple[Array, Array]:
@@ -77,11 +81,13 @@ def _indicator(y_true: Any, labels: Any) -> tuple[Array, Array]:
             )
     if len(classes) == 1:
         if labels is None:
-            raise ValueError(
+            raise OneClassError(
                 f"y_true contains only one label ({classes[0]}). Please provide the list of all "
                 "expected class labels explicitly through the labels argument."
             )
-        raise ValueError(f"The labels array needs to contain at least two labels, got {classes}.")
+        raise OneClassError(
+            f"The labels array needs to contain at least two labels, got {classes}."
+        )
     if classes.dtype.kind == "f":
         integers = as_integers(classes)
         classes = classes if integers is None else integers
@@ -228,6 +234,7 @@ def log_loss(
     sample_weight: Any = None,
     labels: Any = None,
     y_pred: Any = "deprecated",
+    undefined: Any = "sklearn",
 ) -> float:
     """Mean negative logarithm of the probability of the class that came true; smaller is better.
 
@@ -247,6 +254,9 @@ def log_loss(
         The classes; those in `y_true` if None.
     y_pred : array-like
         The old name of `y_proba`.
+    undefined : {"sklearn", "raise", "warn", "nan"} or float, default="sklearn"
+        What to return if there is only one class: ValueError, as from scikit-learn; with a warning NaN;
+        NaN; or this number.
 
     Returns
     -------
@@ -256,7 +266,7 @@ def log_loss(
     ------
     ValueError
         If a probability is outside [0, 1], lengths differ, classes and columns do not fit, or there
-        is only one class.
+        is only one class and `undefined` does not say otherwise.
 
     Examples
     --------
@@ -275,12 +285,14 @@ def log_loss(
             FutureWarning,
         )
         y_proba = y_pred
-    each, weight = losses(y_true, y_proba, sample_weight, labels)
-    if normalize:
-        return _exact_sum.weighted_mean(each, weight)
-    sums = _exact_sum.zeros(2)
-    _exact_sum.add_weighted(sums, each, weight)
-    return float(_exact_sum.values(sums)[0])
+    check_undefined(undefined)
+    try:
+        each, weight = losses(y_true, y_proba, sample_weight, labels)
+    except OneClassError as error:
+        if undefined == "sklearn":
+            raise
+        return value_where_undefined(undefined, str(error))
+    return _exact_sum.weighted_mean(each, weight, normalize=normalize)
 
 
 def losses(

@@ -60,6 +60,29 @@ METHODS: dict[str, Callable[[float, float, float], Interval]] = {
 }
 
 
+def kish(weight: FloatArray) -> float:
+    """How many cases of equal weight would say as much: (Σw)² / Σw² (Kish 1965, section 11.7)."""
+    return float(weight.sum() ** 2 / (weight @ weight))
+
+
+def degrees_of(n_effective: float) -> float:
+    """Degrees of freedom of so many effective cases; Student's distribution wants one at least."""
+    return max(1.0, n_effective - 1)
+
+
+def weighted_wilson(x: FloatArray, n: FloatArray, level: float) -> Interval:
+    """Wilson's interval for cases, or clusters of them, of weight n and with successes of weight x.
+
+    As for clusters the number of cases is the effective one, from the linearised variance; it may be
+    more than were sampled, for sampling more of those that matter is what weights are for. Kish's
+    number is for Student's degrees of freedom, and for where that variance says nothing.
+    """
+    p = float(x.sum() / n.sum())
+    variance, few = ratio_variance(x, n), kish(n)
+    n_effective = p * (1 - p) / variance if variance > 0 else few
+    return _wilson(p, n_effective, t_quantile((1 + level) / 2, degrees_of(few)))
+
+
 def clustered_wilson(x: FloatArray, n: FloatArray, level: float) -> Interval:
     """Wilson's interval for clusters of x successes among n cases each.
 

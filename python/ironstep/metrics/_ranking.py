@@ -1,5 +1,7 @@
 """Criteria of scores: ROC, precision-recall and DET curves, the areas under them, top-k accuracy."""
 
+import math
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any, Literal, cast
 
@@ -34,6 +36,7 @@ from ironstep.metrics._undefined import check_undefined, value_where_undefined, 
 Average = Literal["micro", "macro", "samples", "weighted"]
 Backend = Literal["auto", "native", "torch"]
 Curve = tuple[Array, Array, Array]
+Ties = Literal["sklearn", "strict", "random"]
 
 _AVERAGES = (None, "micro", "macro", "weighted", "samples")
 
@@ -309,6 +312,8 @@ def det_curve(
     pos_label: Any = None,
     sample_weight: Any = None,
     drop_intermediate: bool = False,
+    *,
+    undefined: Any = "sklearn",
 ) -> Curve:
     """Detection error tradeoff: the false negative rate over the false positive rate.
 
@@ -324,6 +329,9 @@ def det_curve(
         Weights; cases of weight zero leave no threshold.
     drop_intermediate : bool, default=False
         Whether to leave out points between two others of the same false negative rate.
+    undefined : {"sklearn", "raise", "warn", "nan"} or float, default="sklearn"
+        The rate of a class without a case: ValueError, as from scikit-learn; with a warning NaN; NaN;
+        or this number. Of a class whose cases have no weight scikit-learn's rate is NaN.
 
     Returns
     -------
@@ -335,7 +343,7 @@ def det_curve(
     Raises
     ------
     ValueError
-        As `roc_curve`, and if a class has no case.
+        As `roc_curve`, and if a class has no case, unless `undefined` says otherwise.
 
     References
     ----------
@@ -351,16 +359,20 @@ def det_curve(
     >>> thresholds
     array([0.35, 0.4 , 0.8 ])
     """
+    check_undefined(undefined)
     cases = _Binary(y_true, y_score, pos_label, sample_weight)
     tps, fps, thresholds = cases.counts()
     labels = numeric_labels(y_true)
     classes = None if labels is None else two_classes(labels)
     if classes is None:
         classes = unique_labels(column(y_true, "y_true")).tolist()
-    if len(classes) != 2:
-        raise ValueError(
+    is_undefined = len(classes) != 2 or (undefined != "sklearn" and not (tps[-1] and fps[-1]))
+    rate_of_none = math.nan
+    if is_undefined:
+        rate_of_none = value_where_undefined(
+            "raise" if undefined == "sklearn" else undefined,
             "Only one class is present in y_true. Detection error tradeoff curve is not defined in "
-            "that case."
+            "that case.",
         )
     tps = np.concatenate(([0.0], tps))
     fps = np.concatenate(([0.0], fps))
@@ -372,10 +384,16 @@ def det_curve(
     # From the last threshold without a false positive to the first without a false negative.
     first = int(np.searchsorted(fps, fps[0], side="right")) - 1
     last = int(np.searchsorted(tps, tps[-1])) + 1
+    if is_undefined:  # of a class that is missing no threshold is the first or the last
+        first, last = first if fps[-1] else 0, last if tps[-1] else len(tps)
     part = slice(max(first, 0), last)
     fns = tps[-1] - tps
     with np.errstate(invalid="ignore", divide="ignore"):
-        return fps[part][::-1] / fps[-1], fns[part][::-1] / tps[-1], thresholds[part][::-1].copy()
+        fpr, fnr = fps[part][::-1] / fps[-1], fns[part][::-1] / tps[-1]
+    if is_undefined:
+        for rates in (fpr, fnr):
+            rates[np.isnan(rates)] = rate_of_none
+    return fpr, fnr, thresholds[part][::-1].copy()
 
 
 def confusion_matrix_at_thresholds(
@@ -901,12 +919,13 @@ def top_k_accuracy_score(
     normalize: bool = True,
     sample_weight: Any = None,
     labels: Any = None,
+    ties: Ties = "sklearn",
     backend: Backend = "auto",
 ) -> float:
     """Share of the samples whose class is among the `k` with the highest scores.
 
     A class is among them iff fewer than `k` others score higher, or equal with a later place among
-    the classes: ties go to the later classes.
+    the classes: ties go to the later classes, unless `ties` says otherwise.
 
     Parameters
     ----------
@@ -923,6 +942,11 @@ def top_k_accuracy_score(
         Weights.
     labels : array-like of shape (n_classes,), default=None
         The classes in the order of the columns: sorted. Those in `y_true` if None.
+    ties : {"sklearn", "strict", "random"}, default="sklearn"
+        Where other classes score the same. ``"strict"``: they all come first, so that a model gains
+        nothing by equal scores. ``"random"``: the mean over all orders of those that are equal, without
+        drawing any: a sample counts by its probability of being among the `k`. Of two classes those at
+        the cut itself are no hit, and half a hit.
     backend : {"auto", "native", "torch"}, default="auto"
         Who counts: torch where the tensors lie, the default for those that are not on the CPU, or
         the native kernels.
@@ -934,15 +958,20 @@ def top_k_accuracy_score(
     Raises
     ------
     ValueError
-        If lengths, shapes or classes do not fit, or a score is NaN (the error names the first
-        index) or infinite.
+        If lengths, shapes or classes do not fit, `ties` is another word, or a score is NaN (the error
+        names the first index) or infinite.
 
     Examples
     --------
     >>> y_score = [[0.5, 0.2, 0.2], [0.3, 0.4, 0.2], [0.2, 0.4, 0.3], [0.7, 0.2, 0.1]]
     >>> top_k_accuracy_score([0, 1, 2, 2], y_score, k=2)
     0.75
+    >>> same = [[0.25, 0.25, 0.25, 0.25]]
+    >>> [top_k_accuracy_score([3], same, labels=range(4), ties=t) for t in ("strict", "random")]
+    [0.0, 0.5]
     """
+    if ties not in ("sklearn", "strict", "random"):
+        raise ValueError(f"ties: got {ties!r}; 'sklearn', 'strict' or 'random' expected")
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ValueError(
             "The 'k' parameter of top_k_accuracy_score must be an int in the range [1, inf). "
@@ -950,14 +979,18 @@ def top_k_accuracy_score(
         )
     hits = None
     if _torch.uses_torch(backend, y_true=y_true, y_score=y_score, sample_weight=sample_weight):
-        hits = _torch.top_k_hits(y_true, y_score, int(k), labels)
+        ranks = _torch.top_k_ranks(y_true, y_score, int(k), labels)
+        hits = None if ranks is None else hits_of_ranks(ranks, int(k), ties)
         (sample_weight,) = _torch.to_host(sample_weight)
         if hits is None:
             y_true, y_score = _torch.to_host(y_true, y_score)
     if hits is None:
-        hits = _top_k_hits(y_true, y_score, k, labels, sample_weight)
+        hits = _top_k_hits(y_true, y_score, k, labels, sample_weight, ties)
     elif sample_weight is not None:
         check_consistent_length(y_true, y_score, sample_weight)
+    if ties == "random":
+        weight = None if sample_weight is None else column(sample_weight, "sample_weight")
+        return _exact_sum.weighted_mean(hits, weight, normalize=normalize)
     if normalize:
         if sample_weight is None:
             return int(np.count_nonzero(hits)) / len(hits)
@@ -967,8 +1000,22 @@ def top_k_accuracy_score(
     return float(np.dot(hits, column(sample_weight, "sample_weight")))
 
 
-def _top_k_hits(y_true: Any, y_score: Any, k: int, labels: Any, sample_weight: Any) -> Array:
-    """Return for each sample whether its class is among the `k` highest."""
+def hits_of_ranks(rank: Callable[[str], Any], k: int, ties: Ties) -> Any:
+    """Return for each sample whether its class is among the `k` highest, or how probably.
+
+    `rank` counts the greater scores and of the equal ones the ``"later"``, ``"all"`` or ``"none"``.
+    """
+    if ties != "random":
+        return rank("later" if ties == "sklearn" else "all") < k
+    greater, at_least = (rank(equal).astype(np.int64) for equal in ("none", "all"))
+    # Its place among those that are equal is any one of them with the same probability.
+    return np.clip((k - greater) / (at_least - greater + 1), 0, 1)
+
+
+def _top_k_hits(
+    y_true: Any, y_score: Any, k: int, labels: Any, sample_weight: Any, ties: Ties
+) -> Array:
+    """Return for each sample whether its class is among the `k` highest, or how probably."""
     y_true = column(y_true, "y_true")
     check_finite(y_true, "y_true")
     present = distinct(y_true)
@@ -1008,11 +1055,18 @@ def _top_k_hits(y_true: Any, y_score: Any, k: int, labels: Any, sample_weight: A
         )
     numbers = _encoded(y_true, classes)
     if kind == "multiclass":
-        ranks = _native.class_ranks(numbers, values.reshape(-1), n_columns, half=given.half)
-        return np.asarray(ranks < k)
+        flat = values.reshape(-1)
+
+        def rank(equal: str) -> Array:
+            return _native.class_ranks(numbers, flat, n_columns, equal=equal, half=given.half)
+
+        return np.asarray(hits_of_ranks(rank, k, ties))
     if k == 1:
-        if given.half is not None:
+        if given.half is not None or given.table is not None:
             values = column(array(y_score, "y_score"), "y_score")
         threshold = 0.5 if values.min() >= 0 and values.max() <= 1 else 0
-        return np.asarray((values > threshold) == numbers)
+        hits = np.asarray((values > threshold) == numbers)
+        if ties == "sklearn":
+            return hits
+        return np.where(values == threshold, 0.0 if ties == "strict" else 0.5, hits)
     return np.ones(len(values), dtype=np.bool_)

@@ -1,7 +1,9 @@
 """Limits from resamples."""
 
 import math
+import secrets
 from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,50 @@ from ironstep.metrics._proportion import Interval
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+
+
+class Resampled(NamedTuple):
+    """Values in resamples, and what a result says of how they were drawn."""
+
+    values: Floats
+    """Those that are defined."""
+    kind: str
+    reported: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def resampled(
+    draw: Callable[[int, bool, int], Floats],
+    n: int,
+    *,
+    stratify: bool | str,
+    of_classes: bool,
+    in_groups: bool,
+    random_state: int | None,
+) -> Resampled:
+    """Settle seed and strata, draw, and leave out what is undefined.
+
+    `draw` takes the number of resamples, whether they are stratified, and the seed. Groups are drawn
+    whole and never stratified.
+    """
+    seed = secrets.randbits(63) if random_state is None else int(random_state)
+    stratified = (of_classes if stratify == "auto" else bool(stratify)) and not in_groups
+    values = draw(n, stratified, seed)
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        raise ValueError("metric: undefined in every resample")
+    notes: tuple[str, ...] = ()
+    if len(defined) < len(values):
+        share = 1 - len(defined) / len(values)
+        notes = (f"{share:.1%} of the resamples are undefined and left out",)
+    reported = dict(
+        standard_error=float(defined.std(ddof=1)) if len(defined) > 1 else None,
+        n_resamples=n,
+        n_undefined=len(values) - len(defined),
+        seed=seed,
+    )
+    kind = "groups" if in_groups else "stratified" if stratified else "cases"
+    return Resampled(defined, kind, reported, notes)
 
 
 def percentile(values: Floats, level: float) -> Interval:

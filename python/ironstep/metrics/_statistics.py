@@ -1,8 +1,9 @@
 """A criterion on the cases at hand: its value, its formulas for an interval, and its resamples."""
 
+import functools
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,24 @@ from ironstep.metrics._distributions import t_quantile, two_sided_quantile
 from ironstep.metrics._inputs import column, type_of_target
 from ironstep.metrics._limits import Codes, Flags, Limits, Table
 from ironstep.metrics._pairs import LabelPairs, compare
+from ironstep.metrics._proportion import degrees_of, kish
 from ironstep.metrics._ranking import _cases
 from ironstep.metrics._resampling import Floats
-from ironstep.metrics._score_index import ScoreIndex
+from ironstep.metrics._score_index import ScoreIndex, delong_covariance
 
 Progress = Callable[[int, int], object] | None
+Numbers = NDArray[np.int64] | NDArray[np.float64]
+
+
+class Curve(Protocol):
+    """Counts, or sums of weights, at each threshold."""
+
+    @overload
+    def __call__(
+        self, counts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+    @overload
+    def __call__(self, counts: Floats) -> tuple[Floats, Floats]: ...
 
 
 class Statistic:
@@ -39,6 +53,8 @@ class Statistic:
     """Names of methods by formula, the default first; none: the default is to resample."""
     of_classes = True
     """Whether the share of positives plays no part in it."""
+    n_effective: float | None = None
+    """Kish's number of the units that it is over, where they have sampling weights."""
 
     def limits(self, method: str, level: float) -> Limits:
         """Limits by a formula."""
@@ -53,7 +69,11 @@ class Statistic:
         return self.resample(n, stratify, seed, progress)
 
     def influences(self) -> Floats | None:
-        """How much each case moves the value, in the cases' order; None if nobody knows."""
+        """How much each case moves the value, in the cases' order; None if nobody knows.
+
+        With sampling weights: the case with its weight, so that the sum of squares is the linearised
+        variance.
+        """
         return None
 
 
@@ -62,21 +82,45 @@ def per_unit(influences: Floats, groups: Codes | None) -> Floats:
     return influences if groups is None else np.bincount(groups, influences).astype(np.float64)
 
 
+def variance_of(units: Floats) -> float:
+    """Linearised variance of what has these influences of units that were drawn independently."""
+    k = len(units)
+    return float(k / (k - 1) * (units @ units))
+
+
 class OfCounts(Statistic):
     """A formula over the 2×2 table."""
 
-    def __init__(self, criterion: Criterion, table: Table, cell: Codes | None = None) -> None:
+    def __init__(
+        self,
+        criterion: Criterion,
+        table: Table,
+        cell: Codes | None = None,
+        groups: Codes | None = None,
+        weight: Floats | None = None,
+    ) -> None:
         self.criterion, self.table, self.cell = criterion, table, cell
+        self.groups, self.weight = groups, weight
         self.value = float(criterion.value(table.cells))
         self.formulas = _limits.methods_of(criterion)
         self.of_classes = criterion.of_classes
-        among = criterion.split(table.cells)[1] if isinstance(criterion, Proportion) else None
-        self.n = int(table.cells.sum() if among is None else among)
+        n_cases = table.cells if table.n_cases is None else table.n_cases
+        self.n = int(self._among(n_cases))
+        if weight is not None and not math.isnan(self.value):
+            assert table.clusters is not None
+            self.n_effective = kish(self._among(table.clusters))
+
+    def _among(self, cells: Floats) -> Any:
+        if isinstance(self.criterion, Proportion):
+            return self.criterion.split(cells)[1]
+        return cells.sum(axis=-1)
 
     def limits(self, method: str, level: float) -> Limits:
         return _limits.limits(self.criterion, self.table, method, level)
 
-    def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:  # noqa: ARG002 - at once
+    def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
+        if self.weight is not None and self.groups is None:
+            return self.resample_paired(n, stratify, seed, progress)
         random = np.random.default_rng(seed)
         table = self.table
         if table.clusters is not None:
@@ -100,7 +144,7 @@ class OfCounts(Statistic):
 
     def resample_paired(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
         # `resample` draws counts, in which the cases are no longer to be told apart.
-        if self.table.clusters is not None or self.cell is None:
+        if self.groups is not None or self.cell is None:
             return self.resample(n, stratify, seed, progress)
         cell = self.cell
         is_positive = np.isin(cell, [CELLS.index("tp"), CELLS.index("fn")])
@@ -108,7 +152,8 @@ class OfCounts(Statistic):
         draws = _resampling.rows([np.flatnonzero(each) for each in strata], n, seed)
         cells = np.empty((n, len(CELLS)))
         for done, drawn in enumerate(draws):
-            cells[done] = np.bincount(cell[drawn], minlength=len(CELLS))
+            weight = None if self.weight is None else self.weight[drawn]
+            cells[done] = np.bincount(cell[drawn], weight, minlength=len(CELLS))
             if progress is not None:
                 progress(done + 1, n)
         values: Floats = self.criterion.value(cells)
@@ -116,6 +161,9 @@ class OfCounts(Statistic):
 
     def influences(self) -> Floats:
         per_cell = self.criterion.influence(self.table.cells)
+        if self.cell is not None and self.weight is not None:
+            size = self.table.cells.sum() / self.weight.sum()
+            return np.asarray(per_cell[self.cell] * (self.weight * size))
         if self.cell is not None:
             return np.asarray(per_cell[self.cell])
         return np.repeat(per_cell, self.table.cells.astype(np.intp))
@@ -131,20 +179,28 @@ class OfScores(Statistic):
     """What the order of the scores decides."""
 
     def __init__(
-        self, name: str, index: ScoreIndex, at: float | None, groups: Codes | None
+        self,
+        name: str,
+        index: ScoreIndex,
+        at: float | None,
+        groups: Codes | None,
+        weight: Floats | None = None,
     ) -> None:
         self.name, self.index, self.at, self.groups = name, index, at, groups
+        self.weight = weight
         self.n = len(index)
+        self.degrees = None if groups is None else float(groups.max())
+        if weight is not None:
+            self.n_effective = kish(per_unit(weight, groups))
+            self.degrees = degrees_of(self.n_effective)
         self.value = self._value()
         if name == "auc":
-            self.formulas = (
-                ("delong-logit", "delong")
-                if groups is None
-                else (
-                    "obuchowski-logit",
-                    "obuchowski",
-                )
-            )
+            if weight is not None:
+                self.formulas = ("logit", "delta")
+            elif groups is None:
+                self.formulas = ("delong-logit", "delong")
+            else:
+                self.formulas = ("obuchowski-logit", "obuchowski")
         elif name == "average_precision":
             self.formulas = ("logit", "delta")
             self.of_classes = False
@@ -152,9 +208,11 @@ class OfScores(Statistic):
     def _value(self) -> float:
         index, at = self.index, self.at
         if self.name == "auc":
-            return index.auc()
+            return index.auc(sample_weight=self.weight)
         if self.name == "average_precision":
-            return index.average_precision()
+            return index.average_precision(sample_weight=self.weight)
+        if self.weight is not None:
+            return self.value_of_counts()(np.ones(self.n, dtype=np.int64))
         if self.name == "youden":
             point = index.youden()
             return point.sensitivity + point.specificity - 1
@@ -167,12 +225,12 @@ class OfScores(Statistic):
 
     def value_of_counts(self) -> Callable[[NDArray[np.int64]], float]:
         """Return a function: the value where each case counts so often."""
-        if self.name == "auc":
+        if self.name == "auc" and self.weight is None:
             return self.index.auc_of_counts
-        curve = curves_of_counts(self.index)
+        curve, weight = curves_of_counts(self.index), self.weight
 
         def value(counts: NDArray[np.int64]) -> float:
-            tps, fps = curve(counts)
+            tps, fps = curve(counts if weight is None else counts * weight)
             if not tps[-1] or not fps[-1]:
                 return math.nan
             return _of_curve(self.name, tps, fps, self.at)
@@ -186,35 +244,48 @@ class OfScores(Statistic):
         if scale is LOGIT and (value in (0, 1) or not variance > 0):
             if self.name != "auc" or self.groups is not None:
                 return Limits(math.nan, math.nan, method, None, ("no variance: no interval",))
-            low, high = _limits.newcombe_auc(value, index.n_positive, index.n_negative, level)
+            sizes: tuple[float, float] = index.n_positive, index.n_negative
+            if self.weight is not None:
+                is_positive = positive_cases(index)
+                sizes = kish(self.weight[is_positive]), kish(self.weight[~is_positive])
+            low, high = _limits.newcombe_auc(value, *sizes, level)
             return Limits(low, high, "newcombe", None, ("DeLong's variance is zero",))
         error = math.sqrt(variance)
-        quantile = two_sided_quantile(
-            level, None if self.groups is None else int(self.groups.max())
-        )
-        half = quantile * error * scale.slope(value)
+        half = two_sided_quantile(level, self.degrees) * error * scale.slope(value)
         at = float(scale.to(value))
-        name = method if self.groups is None else f"{method}, t"
+        name = method if self.degrees is None else f"{method}, t"
+        if self.weight is not None:
+            name = f"{method}, weighted, t"
         return Limits(scale.back(at - half), scale.back(at + half), name, error)
 
     def _variance(self) -> float:
         if self.name == "average_precision":
-            influences = per_unit(average_precision_influence(self.index), self.groups)
-            k = len(influences)
-            return float(k / (k - 1) * (influences @ influences))
-        if self.groups is None:
+            influences = average_precision_influence(self.index, self.weight)
+            return variance_of(per_unit(influences, self.groups))
+        if self.groups is None and self.weight is None:
             return self.index.delong_variance()
-        return float(obuchowski_covariance([self.index], self.groups)[0, 0])
+        return float(auc_covariance([self])[0, 0])
 
     def influences(self) -> Floats | None:
         if self.name == "auc":
-            return self.index.influence()
+            return self.index.influence() if self.weight is None else self._weighted_placements()
         if self.name == "average_precision":
-            return average_precision_influence(self.index)
+            return average_precision_influence(self.index, self.weight)
         return None
 
+    def _weighted_placements(self) -> Floats:
+        """Weight times (placement − AUC) / sum of the class's weights, placements by weights too."""
+        assert self.weight is not None
+        tps, fps = curves_of_counts(self.index)(self.weight)
+        positives, negatives = tps[-1], fps[-1]
+        lower = 1 - (fps - np.diff(fps, prepend=0) / 2) / negatives
+        higher = (tps - np.diff(tps, prepend=0) / 2) / positives
+        per_case: Floats = _of_cases(self.index, lower - self.value, higher - self.value)
+        sums: Floats = np.where(positive_cases(self.index), positives, negatives)
+        return per_case * self.weight / sums
+
     def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
-        if self.groups is None:
+        if self.groups is None and self.weight is None:
             parts = []
             for start in range(0, n, 100):
                 size = min(100, n - start)
@@ -231,22 +302,26 @@ class OfScores(Statistic):
                 if progress is not None:
                     progress(start + size, n)
             return np.concatenate(parts)
-        draws = _resampling.drawn(int(self.groups.max()) + 1, n, seed)
         value = self.value_of_counts()
-        values = (value(counts[self.groups]) for counts in draws)
+        if self.groups is None:
+            is_positive = positive_cases(self.index)
+            strata = [is_positive, ~is_positive] if stratify else [np.ones_like(is_positive)]
+            rows = _resampling.rows([np.flatnonzero(each) for each in strata], n, seed)
+            values = (value(np.bincount(drawn, minlength=self.n)) for drawn in rows)
+        else:
+            draws = _resampling.drawn(int(self.groups.max()) + 1, n, seed)
+            values = (value(counts[self.groups]) for counts in draws)
         return _resampling.with_progress(values, n, progress)
 
 
-def curves_of_counts(
-    index: ScoreIndex,
-) -> Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return a function: true and false positives at each threshold, where each case counts so often.
+def curves_of_counts(index: ScoreIndex) -> Curve:
+    """Return a function: true and false positives at each threshold, where each case counts so much.
 
     What it needs of the index is asked for once.
     """
     order, starts = index.order, np.concatenate(([0], np.cumsum(_alternating(index))))
 
-    def curve(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def curve(counts: Any) -> tuple[Any, Any]:
         sums = np.concatenate(([0], np.cumsum(counts[order])))[starts]
         tps, fps = np.cumsum(np.diff(sums).reshape(-1, 2), axis=0).T
         return tps, fps
@@ -254,24 +329,39 @@ def curves_of_counts(
     return curve
 
 
-def _of_curve(name: str, tps: NDArray[np.int64], fps: NDArray[np.int64], at: float | None) -> float:
-    """What `ScoreIndex` gives for these counts, at thresholds that may have no case."""
+def _of_curve(name: str, tps: Numbers, fps: Numbers, at: float | None) -> float:
+    """What `ScoreIndex` gives for these counts or weights, at thresholds that may have no case."""
     if name == "average_precision":
-        called = np.maximum(tps + fps, 1)
-        return float((np.diff(tps, prepend=0) * (tps / called)).sum() / tps[-1])
+        called = tps + fps
+        precision = tps / np.where(called > 0, called, 1)
+        return float((np.diff(tps, prepend=0) * precision).sum() / tps[-1])
     tpr = np.concatenate(([0.0], tps / tps[-1]))
     fpr = np.concatenate(([0.0], fps / fps[-1]))
     if name == "youden":
         return float((tpr - fpr).max())
+    if name == "auc":
+        return float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum())
     assert at is not None
+    # Sums of weights are rounded, and may miss by that what they are meant to reach.
+    slack = 1e-12 if tps.dtype.kind == "f" else 0.0
     if name == "sensitivity_at_specificity":
-        return float(tpr[1 - fpr >= at].max())
+        return float(tpr[1 - fpr >= at - slack].max())
     if name == "specificity_at_sensitivity":
-        return float((1 - fpr[tpr >= at]).max())
+        return float((1 - fpr[tpr >= at - slack]).max())
     inside = int(np.searchsorted(fpr, at, side="right"))
     x = np.append(fpr[:inside], at)
     y = np.append(tpr[:inside], np.interp(at, fpr, tpr))
     return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum())
+
+
+def auc_covariance(several: Sequence[OfScores]) -> Floats:
+    """Covariances of AUCs of the same cases, as they stand: weighted, in clusters, or DeLong's."""
+    first = several[0]
+    if first.weight is None and first.groups is None:
+        return delong_covariance(*(each.index for each in several))
+    influences = [each.influences() for each in several]
+    groups = np.arange(first.n) if first.groups is None else first.groups
+    return _covariance_by_class(influences, positive_cases(first.index), groups)
 
 
 def obuchowski_covariance(indices: list[ScoreIndex], groups: Codes) -> Floats:
@@ -282,12 +372,12 @@ def obuchowski_covariance(indices: list[ScoreIndex], groups: Codes) -> Floats:
     with such cases, and twice the mixed products times I/(I−1), I being the number of all clusters
     (Obuchowski 1997, Biometrics 53:567).
     """
+    influences = [index.influence() for index in indices]
+    return _covariance_by_class(influences, positive_cases(indices[0]), groups)
+
+
+def _covariance_by_class(influences: list[Any], is_positive: Flags, groups: Codes) -> Floats:
     n_groups = int(groups.max()) + 1
-    is_positive = np.empty(len(groups), dtype=np.bool_)
-    first = indices[0]
-    is_positive[first.order] = np.repeat(
-        np.tile([True, False], len(first.tps)), _alternating(first)
-    )
     sums = {}
     factor = {}
     for sign, cases in ((1, is_positive), (0, ~is_positive)):
@@ -295,8 +385,8 @@ def obuchowski_covariance(indices: list[ScoreIndex], groups: Codes) -> Floats:
         factor[sign] = present / (present - 1) if present > 1 else math.nan
         sums[sign] = np.stack(
             [
-                np.bincount(groups[cases], index.influence()[cases], minlength=n_groups)
-                for index in indices
+                np.bincount(groups[cases], influence[cases], minlength=n_groups)
+                for influence in influences
             ]
         )
     mixed = sums[1] @ sums[0].T * n_groups / (n_groups - 1)
@@ -312,24 +402,40 @@ def _alternating(index: ScoreIndex) -> NDArray[np.int64]:
     return np.stack((tps, fps), axis=1).reshape(-1)
 
 
-def average_precision_influence(index: ScoreIndex) -> Floats:
-    """How much each case moves the average precision: the derivative by its weight.
+def positive_cases(index: ScoreIndex) -> Flags:
+    """Which cases are positive, in the input's order."""
+    yes = np.ones(len(index.tps), dtype=np.bool_)
+    flags: Flags = _of_cases(index, yes, ~yes)
+    return flags
+
+
+def _of_cases(index: ScoreIndex, of_positive: Any, of_negative: Any) -> Any:
+    """What each threshold has for its positive and its negative cases, in the input's order."""
+    per_threshold = np.stack((of_positive, of_negative), axis=1).reshape(-1)
+    result = np.empty(len(index), dtype=per_threshold.dtype)
+    result[index.order] = np.repeat(per_threshold, _alternating(index))
+    return result
+
+
+def average_precision_influence(index: ScoreIndex, weight: Floats | None = None) -> Floats:
+    """How much each case moves the average precision: the derivative by its weight, times its weight.
 
     A positive case at precision p adds (p − AP) / P, and moves the precision at every positive case
     with no higher score: by FP / (TP + FP)² up, a negative case by TP / (TP + FP)² down.
     """
-    tps, fps = index.tps.astype(np.float64), index.fps.astype(np.float64)
+    if weight is None:
+        tps, fps = index.tps.astype(np.float64), index.fps.astype(np.float64)
+    else:
+        tps, fps = curves_of_counts(index)(weight)
     called = tps + fps
     positives = tps[-1]
     precision = tps / called
     new = np.diff(tps, prepend=0)
     up = np.cumsum((new * fps / called**2)[::-1])[::-1] / positives
     down = np.cumsum((new * tps / called**2)[::-1])[::-1] / positives
-    own = (precision - index.average_precision()) / positives
-    per_threshold = np.stack((own + up, -down), axis=1).reshape(-1)
-    influence = np.empty(len(index))
-    influence[index.order] = np.repeat(per_threshold, _alternating(index))
-    return influence
+    own = (precision - index.average_precision(sample_weight=weight)) / positives
+    influence: Floats = _of_cases(index, own + up, -down)
+    return influence if weight is None else influence * weight
 
 
 class OfMean(Statistic):
@@ -338,25 +444,31 @@ class OfMean(Statistic):
     formulas = ("t",)
     of_classes = False
 
-    def __init__(self, each: Floats, groups: Codes | None) -> None:
-        self.each, self.groups = each, groups
+    def __init__(self, each: Floats, groups: Codes | None, weight: Floats | None = None) -> None:
+        self.each, self.groups, self.weight = each, groups, weight
         self.n = len(each)
-        self.value = float(each.mean())
+        self.value = float(each.mean() if weight is None else (each * weight).sum() / weight.sum())
+        if weight is not None:
+            self.n_effective = kish(per_unit(weight, groups))
 
     def limits(self, method: str, level: float) -> Limits:
         units = per_unit(self.influences(), self.groups)
-        k = len(units)
-        error = math.sqrt(k / (k - 1) * float(units @ units))
-        half = t_quantile((1 + level) / 2, k - 1) * error
+        error = math.sqrt(variance_of(units))
+        degrees = len(units) - 1 if self.n_effective is None else degrees_of(self.n_effective)
+        half = t_quantile((1 + level) / 2, degrees) * error
         name = method if self.groups is None else "t, clusters"
+        if self.weight is not None:
+            name = "t, weighted"
         return Limits(self.value - half, self.value + half, name, error)
 
     def influences(self) -> Floats:
+        if self.weight is not None:
+            return np.asarray((self.each - self.value) * self.weight / self.weight.sum())
         return (self.each - self.value) / self.n
 
     def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:  # noqa: ARG002 - has no classes
-        sizes = np.ones(self.n) if self.groups is None else np.bincount(self.groups)
-        sums = self.each if self.groups is None else np.bincount(self.groups, self.each)
+        weight = np.ones(self.n) if self.weight is None else self.weight
+        sizes, sums = (per_unit(of, self.groups) for of in (weight, self.each * weight))
         draws = _resampling.drawn(len(sums), n, seed)
         values = (float(counts @ sums / (counts @ sizes)) for counts in draws)
         return _resampling.with_progress(values, n, progress)
@@ -373,10 +485,18 @@ class OfFunction(Statistic):
         y_true: NDArray[Any],
         y: NDArray[Any],
         groups: Codes | None,
+        weight: Floats | None = None,
     ) -> None:
         self.function, self.y_true, self.y, self.groups = function, y_true, y, groups
+        self.weight = weight
         self.n = len(y_true)
-        self.value = float(function(y_true, y))
+        self.value = self._of(slice(None))
+        if weight is not None:
+            self.n_effective = kish(per_unit(weight, groups))
+
+    def _of(self, rows: NDArray[np.intp] | slice) -> float:
+        weights = {} if self.weight is None else {"sample_weight": self.weight[rows]}
+        return float(self.function(self.y_true[rows], self.y[rows], **weights))
 
     def resample(self, n: int, stratify: bool, seed: int, progress: Progress) -> Floats:
         values = map(self._value, self._rows(n, stratify, seed))
@@ -400,7 +520,7 @@ class OfFunction(Statistic):
 
     def _value(self, rows: NDArray[np.intp]) -> float:
         try:
-            return float(self.function(self.y_true[rows], self.y[rows]))
+            return self._of(rows)
         except ValueError:
             return math.nan  # not defined for what was drawn
 
@@ -427,18 +547,20 @@ def statistic(
     params: dict[str, Any],
     pos_label: Any,
     groups: Codes | None,
+    weight: Floats | None = None,
 ) -> Statistic:
     """Find what a name or function stands for, on these cases."""
     if not params and _is_ours_for_two_classes(metric, y_true, y):
         metric = metric.__name__  # type: ignore[union-attr]
     if callable(metric):
         labels, answers = np.asarray(y_true), np.asarray(y)
-        return OfFunction(lambda a, b: metric(a, b, **params), labels, answers, groups)
+        return OfFunction(functools.partial(metric, **params), labels, answers, groups, weight)
     if metric in ("accuracy", "accuracy_score") and not params:
         # Of any number of classes: right is right.
         right = np.asarray(column(y_true, "y_true") == column(y, "y_score_or_pred"))
         cell = _limits.cell_of(np.ones_like(right), right)
-        return OfCounts(CRITERIA[metric], _limits.cell_table(cell, groups), cell)
+        table = _limits.cell_table(cell, groups, weight)
+        return OfCounts(CRITERIA[metric], table, cell, groups, weight)
     if metric in CRITERIA:
         criterion = CRITERIA[metric]
         if criterion.attribute in ("ppv", "npv") and "prevalence" in params:
@@ -449,7 +571,7 @@ def statistic(
             params = {key: value for key, value in params.items() if key != "prevalence"}
         _no_more(params)
         cell = _limits.cell_of(*_two_classes(y_true, y, pos_label))
-        return OfCounts(criterion, _limits.cell_table(cell, groups), cell)
+        return OfCounts(criterion, _limits.cell_table(cell, groups, weight), cell, groups, weight)
     if metric in _OF_SCORES:
         name, needs = _OF_SCORES[metric]
         at = None
@@ -458,9 +580,10 @@ def statistic(
                 raise ValueError(f"metric_params: {needs!r} is missing, which {metric!r} needs")
             at = float(params[needs])
         _no_more({key: value for key, value in params.items() if key != needs})
-        return OfScores(name, ScoreIndex(y_true, y, pos_label=pos_label), at, groups)
+        return OfScores(name, ScoreIndex(y_true, y, pos_label=pos_label), at, groups, weight)
     if metric in _LOSSES:
-        return of_loss(metric, positives(y_true, pos_label), column(y, "y_score"), params, groups)
+        is_positive = positives(y_true, pos_label)
+        return of_loss(metric, is_positive, column(y, "y_score"), params, groups, weight)
     raise ValueError(f"metric: got {metric!r}; one of {', '.join(NAMES)} or a function expected")
 
 
@@ -504,7 +627,12 @@ def _two_classes(y_true: Any, y_pred: Any, pos_label: Any) -> tuple[Flags, Flags
 
 
 def of_loss(
-    name: str, is_positive: Flags, y: NDArray[Any], params: dict[str, Any], groups: Codes | None
+    name: str,
+    is_positive: Flags,
+    y: NDArray[Any],
+    params: dict[str, Any],
+    groups: Codes | None,
+    weight: Floats | None = None,
 ) -> Statistic:
     scores = y.astype(np.float64)
     if not ((scores >= 0) & (scores <= 1)).all():
@@ -516,13 +644,13 @@ def of_loss(
         _no_more({key: value for key, value in params.items() if key != "threshold"})
         called = scores >= threshold
         each = np.where(is_positive, 1.0, -threshold / (1 - threshold)) * called
-        return OfMean(each, groups)
+        return OfMean(each, groups, weight)
     _no_more(params)
     if name == "brier_score_loss":
-        return OfMean((scores - is_positive) ** 2, groups)
+        return OfMean((scores - is_positive) ** 2, groups, weight)
     eps = np.finfo(np.float64).eps
     right = np.clip(np.where(is_positive, scores, 1 - scores), eps, 1 - eps)
-    return OfMean(-np.log(right), groups)
+    return OfMean(-np.log(right), groups, weight)
 
 
 def counts_statistic(name: str, counts: Counts) -> OfCounts:

@@ -7,6 +7,7 @@ host, which know the errors' words.
 """
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -325,8 +326,11 @@ def column_aucs(y_true: Any, y_score: Any, one_vs_rest: bool) -> tuple[Array, Ar
     return None if np.isnan(areas).any() else (areas, support)
 
 
-def top_k_hits(y_true: Any, y_score: Any, k: int, labels: Any) -> Array | None:
-    """Return for each sample of several classes whether its own is among the `k` highest."""
+def top_k_ranks(y_true: Any, y_score: Any, k: int, labels: Any) -> Callable[[str], Array] | None:
+    """Return a function: for each sample of several classes how many scores come before its own.
+
+    Those that are greater, and of the equal ones the ``"later"``, ``"all"`` or ``"none"``.
+    """
     import torch
 
     found, scores = _labels(y_true, "y_true"), _scores(y_score)
@@ -340,6 +344,14 @@ def top_k_hits(y_true: Any, y_score: Any, k: int, labels: Any) -> Array | None:
     if not bool((classes[place[:, 0]] == found).all() & (classes[1:] > classes[:-1]).all()):
         return None
     own = scores.gather(1, place)
-    later = torch.ones_like(classes).cumsum(0) - 1 > place
-    hits: Array = (((scores > own) | (scores == own) & later).sum(dim=1) < k).cpu().numpy()
-    return hits
+    number = torch.ones_like(classes).cumsum(0) - 1
+
+    def rank(equal: str) -> Array:
+        others = number > place if equal == "later" else number != place
+        before = scores > own
+        if equal != "none":
+            before = before | (scores == own) & others
+        ranks: Array = before.sum(dim=1).cpu().numpy()
+        return ranks
+
+    return rank

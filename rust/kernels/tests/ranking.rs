@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use ironstep_kernels::metrics::{
-    BadInput, Cases, Classes, Draws, Half, Plan, RankSum, Resampling, ScoreIndex, Statistic,
+    BadInput, Cases, Classes, Draws, Equal, Half, Plan, RankSum, Resampling, ScoreIndex, Statistic,
     average_precision, column_rank_sums, curve, delong, half_rank_sum, rank_sum, ranks,
     two_classes,
 };
@@ -76,14 +76,14 @@ proptest! {
     fn the_area_counts_every_pair((scores, labels) in many()) {
         let single: Vec<f32> = scores.iter().map(|&score| score as f32).collect();
         for threads in THREADS {
-            prop_assert_eq!(rank_sum(threads, &scores, &cases(&labels), true), Ok(pairs(&scores, &labels)));
-            prop_assert_eq!(rank_sum(threads, &single, &cases(&labels), true), Ok(pairs(&single, &labels)));
+            prop_assert_eq!(rank_sum(threads, &scores, &cases(&labels), true, &mut || true), Ok(pairs(&scores, &labels)));
+            prop_assert_eq!(rank_sum(threads, &single, &cases(&labels), true, &mut || true), Ok(pairs(&single, &labels)));
         }
     }
 
     #[test]
     fn a_curve_counts_at_every_distinct_score((scores, labels) in many()) {
-        let curve = curve(2, &scores, &cases(&labels), true).unwrap();
+        let curve = curve(2, &scores, &cases(&labels), true, &mut || true).unwrap();
         let mut distinct: Vec<f64> = scores.iter().map(|score| score + 0.0).collect();
         distinct.sort_by(|a, b| b.total_cmp(a));
         distinct.dedup();
@@ -104,7 +104,7 @@ proptest! {
         }
         // The index gives the same curve, and every row once.
         for threads in THREADS {
-            let index = ScoreIndex::new(threads, &scores, &cases(&labels), true).unwrap();
+            let index = ScoreIndex::new(threads, &scores, &cases(&labels), true, &mut || true).unwrap();
             prop_assert_eq!(&index.curve().tps, &curve.tps);
             prop_assert_eq!(&index.curve().fps, &curve.fps);
             let rows: Vec<usize> = index.rows().collect();
@@ -121,7 +121,7 @@ proptest! {
         seed in any::<u64>(),
         draws in select(vec![Draws::Stratified, Draws::Cases, Draws::Poisson]),
     ) {
-        let index = ScoreIndex::new(1, &scores, &cases(&labels), true).unwrap();
+        let index = ScoreIndex::new(1, &scores, &cases(&labels), true, &mut || true).unwrap();
         let plan = Plan::new(&index);
         let resampling = Resampling { draws, seed };
         let counts = plan.counts(&index, resampling, 3);
@@ -140,7 +140,7 @@ proptest! {
         if draws == Draws::Stratified {
             prop_assert_eq!(sum.positives, labels.iter().filter(|&&label| label == 1).count() as u64);
         }
-        let again = curve(1, &scores_again, &cases(&labels_again), true).unwrap();
+        let again = curve(1, &scores_again, &cases(&labels_again), true, &mut || true).unwrap();
         let points = again.points();
         let both = sum.positives > 0 && sum.negatives > 0;
         let youden = points.youden();
@@ -167,7 +167,7 @@ proptest! {
 
     #[test]
     fn delong_is_the_variance_of_the_placements((scores, labels) in many()) {
-        let index = ScoreIndex::new(1, &scores, &cases(&labels), true).unwrap();
+        let index = ScoreIndex::new(1, &scores, &cases(&labels), true, &mut || true).unwrap();
         let sum = pairs(&scores, &labels);
         prop_assume!(sum.positives > 1 && sum.negatives > 1);
         let (placements, influence) = (index.placements(), index.influence());
@@ -197,7 +197,7 @@ proptest! {
 
     #[test]
     fn operating_points_are_the_best_of_all((scores, labels) in many(), wanted in 0.0..=1.0_f64) {
-        let curve = curve(1, &scores, &cases(&labels), true).unwrap();
+        let curve = curve(1, &scores, &cases(&labels), true, &mut || true).unwrap();
         let points = curve.points();
         let (positives, negatives) = points.totals();
         prop_assume!(positives > 0 && negatives > 0);
@@ -240,7 +240,20 @@ proptest! {
             rank.map_or(u32::MAX, |rank| rank as u32)
         }).collect();
         for threads in THREADS {
-            prop_assert_eq!(ranks(threads, &scores, 7, &classes), Ok(expected.clone()));
+            prop_assert_eq!(ranks(threads, &scores, 7, &classes, Equal::Later), Ok(expected.clone()));
+        }
+        for (equal, counts) in [
+            (Equal::None, (|score, own| score > own) as fn(u8, u8) -> bool),
+            (Equal::All, |score, own| score >= own),
+        ] {
+            let expected: Vec<u32> = rows.iter().map(|(scores, class)| {
+                let own = scores.get(*class as usize);
+                own.map_or(u32::MAX, |&own| {
+                    let count = scores.iter().filter(|&&score| counts(score, own)).count() as u32;
+                    count - u32::from(equal == Equal::All) // its own
+                })
+            }).collect();
+            prop_assert_eq!(ranks(2, &scores, 7, &classes, equal), Ok(expected));
         }
     }
 
@@ -306,11 +319,12 @@ fn large_inputs_of_all_shapes_are_exact() {
         let widened: Vec<f64> = single.iter().map(|&score| score.into()).collect();
         let (double, float) = (expected(&scores), expected(&widened));
         for threads in THREADS {
-            let sum = rank_sum(threads, &scores, &cases(&labels), false).unwrap();
+            let sum = rank_sum(threads, &scores, &cases(&labels), false, &mut || true).unwrap();
             assert_eq!((sum.two_u, sum.positives), double, "{name}, f64");
-            let sum = rank_sum(threads, &single, &cases(&labels), false).unwrap();
+            let sum = rank_sum(threads, &single, &cases(&labels), false, &mut || true).unwrap();
             assert_eq!((sum.two_u, sum.positives), float, "{name}, f32");
-            let index = ScoreIndex::new(threads, &scores, &cases(&labels), false).unwrap();
+            let index =
+                ScoreIndex::new(threads, &scores, &cases(&labels), false, &mut || true).unwrap();
             assert_eq!(
                 index.curve().points().two_u(),
                 double.0,
@@ -321,7 +335,8 @@ fn large_inputs_of_all_shapes_are_exact() {
                 double.0,
                 "{name}, rows of f64"
             );
-            let index = ScoreIndex::new(threads, &single, &cases(&labels), false).unwrap();
+            let index =
+                ScoreIndex::new(threads, &single, &cases(&labels), false, &mut || true).unwrap();
             assert_eq!(
                 index.curve().points().two_u(),
                 float.0,
@@ -355,7 +370,7 @@ fn halves_are_counted_exactly_whether_sorted_or_not() {
             let finite = |bits: &u16| if value(*bits).is_nan() { 0 } else { *bits };
             let bits: Vec<u16> = bits.iter().map(finite).collect();
             let wide: Vec<f32> = bits.iter().map(|&bits| value(bits)).collect();
-            let expected = rank_sum(1, &wide, &cases(&labels), true);
+            let expected = rank_sum(1, &wide, &cases(&labels), true, &mut || true);
             assert!(expected.is_ok());
             for threads in THREADS {
                 assert_eq!(
@@ -378,24 +393,27 @@ fn bad_input_is_named() {
     let nan = f32::NAN;
     let scores = [0.0, f32::INFINITY, nan, nan, 1.0];
     assert_eq!(
-        rank_sum(1, &scores, &cases(&labels), true),
+        rank_sum(1, &scores, &cases(&labels), true, &mut || true),
         Err(BadInput::Nan(2))
     );
     let scores = [0.0, f32::INFINITY, 2.0, f32::NEG_INFINITY, 1.0];
     assert_eq!(
-        rank_sum(1, &scores, &cases(&labels), false),
+        rank_sum(1, &scores, &cases(&labels), false, &mut || true),
         Err(BadInput::Infinite(1))
     );
-    assert_eq!(ranks(1, &scores, 5, &[0]), Err(BadInput::Infinite(1)));
+    assert_eq!(
+        ranks(1, &scores, 5, &[0], Equal::Later),
+        Err(BadInput::Infinite(1))
+    );
     let scores = [0.0_f64, 1.0, 2.0, 3.0, 4.0];
     assert_eq!(
-        rank_sum(1, &scores, &cases(&[0, 1, 2, 1, 0]), false),
+        rank_sum(1, &scores, &cases(&[0, 1, 2, 1, 0]), false, &mut || true),
         Err(BadInput::Label)
     );
-    let one_class = rank_sum(1, &scores, &cases(&[1; 5]), false).unwrap();
+    let one_class = rank_sum(1, &scores, &cases(&[1; 5]), false, &mut || true).unwrap();
     assert_eq!((one_class.auc(), one_class.negatives), (None, 0));
     assert_eq!(
-        rank_sum::<f64>(1, &[], &cases(&[]), false),
+        rank_sum::<f64>(1, &[], &cases(&[]), false, &mut || true),
         Ok(RankSum::default())
     );
 }
@@ -413,7 +431,7 @@ fn weights_of_one_change_nothing_and_zero_weights_leave_no_threshold() {
     let n = 2000;
     let labels: Vec<u8> = (0..n).map(|i| (hash(i) >> 7) as u8 & 1).collect();
     let scores: Vec<f64> = (0..n).map(|i| f64::from(hash(i + n) % 300)).collect();
-    let index = ScoreIndex::new(1, &scores, &cases(&labels), false).unwrap();
+    let index = ScoreIndex::new(1, &scores, &cases(&labels), false, &mut || true).unwrap();
     let curve = index.weighted(&vec![1.0; n]);
     assert_eq!(index.curve().thresholds, curve.thresholds);
     assert_eq!(
@@ -454,19 +472,61 @@ fn sums_over_buckets_are_those_over_the_curve() {
         let labels: Vec<u8> = (0..n).map(|i| (hash(i) >> 7) as u8 & 1).collect();
         for values in [50, u32::MAX] {
             let scores: Vec<f32> = (0..n).map(|i| (hash(i + n) % values) as f32).collect();
-            let curve = curve(1, &scores, &cases(&labels), true).unwrap();
+            let curve = curve(1, &scores, &cases(&labels), true, &mut || true).unwrap();
             let points = curve.points();
             for threads in THREADS {
-                let (sum, variance) = delong(threads, &scores, &cases(&labels), true).unwrap();
-                assert_eq!(Ok(sum), rank_sum(threads, &scores, &cases(&labels), true));
+                let (sum, variance) =
+                    delong(threads, &scores, &cases(&labels), true, &mut || true).unwrap();
+                assert_eq!(
+                    Ok(sum),
+                    rank_sum(threads, &scores, &cases(&labels), true, &mut || true)
+                );
                 assert_eq!(variance.to_bits(), points.delong_variance().to_bits());
                 let (value, positives) =
-                    average_precision(threads, &scores, &cases(&labels), true).unwrap();
+                    average_precision(threads, &scores, &cases(&labels), true, &mut || true)
+                        .unwrap();
                 assert_eq!(positives, points.totals().0);
                 assert!((value - points.average_precision()).abs() < 1e-14);
-                let alone = average_precision(1, &scores, &cases(&labels), true).unwrap();
+                let alone =
+                    average_precision(1, &scores, &cases(&labels), true, &mut || true).unwrap();
                 assert_eq!(value.to_bits(), alone.0.to_bits());
             }
+        }
+    }
+}
+
+#[test]
+fn a_sort_stops_when_it_is_told_to() {
+    // Two pieces in each of three passes: over the keys, into the buckets, and of each bucket.
+    let n = 9_000_000;
+    let scores: Vec<f32> = (0..n)
+        .map(|row: u64| (row * 7919 % 65_537) as f32)
+        .collect();
+    let labels: Vec<u8> = (0..n).map(|row| u8::from(row % 3 == 0)).collect();
+    let truth = cases(&labels);
+    type Sort<'a> = &'a dyn Fn(&mut dyn FnMut() -> bool) -> Option<BadInput>;
+    let sorts: [Sort<'_>; 3] = [
+        &|go_on| rank_sum(2, &scores, &truth, false, go_on).err(),
+        &|go_on| delong(2, &scores, &truth, false, go_on).err(),
+        &|go_on| ScoreIndex::new(2, &scores, &truth, false, go_on).err(),
+    ];
+    for sort in sorts {
+        let mut asked = 0;
+        assert_eq!(
+            sort(&mut || {
+                asked += 1;
+                true
+            }),
+            None
+        );
+        assert!(asked >= 3, "{asked}");
+        for last in 1..=asked {
+            let mut asked = 0;
+            let stopped = sort(&mut || {
+                asked += 1;
+                asked < last
+            });
+            assert_eq!((stopped, asked), (Some(BadInput::Stopped), last));
         }
     }
 }

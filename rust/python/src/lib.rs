@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod loss;
 mod metrics;
 mod norm;
 mod optim;
@@ -16,6 +17,8 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use super::config::{get_num_threads, instruction_set, memory_path, set_num_threads};
+    #[pymodule_export]
+    use super::loss::cross_entropy;
     #[pymodule_export]
     use super::metrics::{
         ScoreIndex, Stream, auc_of_halves, average_precision, class_ranks, column_aucs,

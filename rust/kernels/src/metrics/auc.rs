@@ -53,22 +53,24 @@ impl RankSum {
     }
 }
 
-/// Counts from scores that are sorted anew; `infinite_allowed` lets ±∞ take part.
+/// Counts from scores that are sorted anew; `infinite_allowed` lets ±∞ take part. `go_on` is asked
+/// every tenth of a second or so.
 #[allow(private_bounds)]
 pub fn rank_sum<S: Sortable>(
     threads: usize,
     scores: &[S],
     truth: &dyn Truth,
     infinite_allowed: bool,
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Result<RankSum, BadInput> {
-    let partition = Partition::<S::Flag>::new(threads, scores, truth, infinite_allowed)?;
+    let partition = Partition::<S::Flag>::new(threads, scores, truth, infinite_allowed, go_on)?;
     let sums: Vec<Mutex<RankSum>> = (0..partition.buckets()).map(|_| Mutex::default()).collect();
-    partition.sorted(threads, &|bucket| {
+    partition.sorted(threads, go_on, &|bucket| {
         let sum = sorted_rank_sum::<S::Flag>(bucket.items);
         if let Ok(mut place) = sums[bucket.index].lock() {
             *place = sum;
         }
-    });
+    })?;
     let mut total = RankSum::default();
     for sum in sums {
         total.append(sum.into_inner().unwrap_or_default());
@@ -110,7 +112,7 @@ pub fn half_rank_sum(
     // measured: below, clearing and reading the counts costs more than sorting
     if scores.len() < HALVES {
         let scores = widened(half.dtype(), scores);
-        return rank_sum(threads, &scores, truth, infinite_allowed);
+        return rank_sum(threads, &scores, truth, infinite_allowed, &mut || true);
     }
     let mut counts = vec![0; 2 * HALVES];
     let known = count_halves(threads, scores, truth, &mut counts);

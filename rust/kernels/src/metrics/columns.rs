@@ -54,7 +54,7 @@ pub fn column_rank_sums<S: Sortable>(
                 }
             }
         };
-        let sum = rank_sum(1, &of_column, truth, false);
+        let sum = rank_sum(1, &of_column, truth, false, &mut || true);
         if let Ok(mut place) = sums[column].lock() {
             *place = sum;
         }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::BadInput;
 use super::auc::RankSum;
 use super::points::{Compensated, Placements, Points};
-use super::sort::{Bucket, Layout, Partition, Sortable};
+use super::sort::{Bucket, Layout, PIECE, Partition, Sortable};
 use super::truth::Truth;
 use crate::memory::{Buffer, buffer, zeroed};
 use crate::pool;
@@ -36,24 +36,26 @@ pub struct WeightedCurve {
 /// Rates of a curve: two of them for each threshold.
 pub type Rates = (Vec<f64>, Vec<f64>, Vec<f64>);
 
-/// Sorts scores into a curve.
+/// Sorts scores into a curve. `go_on` as for [`rank_sum`](super::rank_sum), here and below.
 #[allow(private_bounds)]
 pub fn curve<S: Sortable>(
     threads: usize,
     scores: &[S],
     truth: &dyn Truth,
     infinite_allowed: bool,
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Curve, BadInput> {
-    let partition = Partition::<S::Flag>::new(threads, scores, truth, infinite_allowed)?;
-    Ok(build(threads, &partition, &|_| {}))
+    let partition = Partition::<S::Flag>::new(threads, scores, truth, infinite_allowed, go_on)?;
+    build(threads, &partition, go_on, &|_| {})
 }
 
 /// Sorts a partition's buckets into a curve, and shows each to `see`.
 pub(super) fn build<L: Layout>(
     threads: usize,
     partition: &Partition<L>,
+    go_on: &mut dyn FnMut() -> bool,
     see: &(dyn Fn(&Bucket<'_, L>) + Sync),
-) -> Curve {
+) -> Result<Curve, BadInput> {
     let n = partition.sizes().sum();
     let mut curve = Curve {
         thresholds: buffer(n),
@@ -76,7 +78,7 @@ pub(super) fn build<L: Layout>(
             ))
         })
         .collect();
-    partition.sorted(threads, &|bucket| {
+    partition.sorted(threads, go_on, &|bucket| {
         if let Ok(mut place) = places[bucket.index].lock() {
             let (thresholds, tps, fps, used) = &mut *place;
             *used = bucket.groups(tps, fps, |place, item| {
@@ -86,13 +88,19 @@ pub(super) fn build<L: Layout>(
             });
         }
         see(&bucket);
-    });
+    })?;
     let used: Vec<usize> = places
         .into_iter()
         .map(|place| place.into_inner().map_or(0, |place| place.3))
         .collect();
-    let (mut from, mut to) = (0, 0);
+    let (mut from, mut to, mut asked_at) = (0, 0, 0);
     for (size, used) in partition.sizes().zip(used) {
+        if from - asked_at >= PIECE {
+            asked_at = from;
+            if !go_on() {
+                return Err(BadInput::Stopped);
+            }
+        }
         if from != to {
             curve.thresholds.copy_within(from..from + used, to);
             curve.tps.copy_within(from..from + used, to);
@@ -104,7 +112,7 @@ pub(super) fn build<L: Layout>(
     curve.thresholds.truncate(to);
     curve.tps.truncate(to);
     curve.fps.truncate(to);
-    curve
+    Ok(curve)
 }
 
 /// Average precision from scores that are sorted anew, and the number of positive cases.
@@ -114,14 +122,15 @@ pub fn average_precision<S: Sortable>(
     scores: &[S],
     truth: &dyn Truth,
     infinite_allowed: bool,
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Result<(f64, u32), BadInput> {
-    let partition = Partition::<S::Flag>::new(threads, scores, truth, infinite_allowed)?;
+    let partition = Partition::<S::Flag>::new(threads, scores, truth, infinite_allowed, go_on)?;
     let sums: Vec<Mutex<f64>> = (0..partition.buckets()).map(|_| Mutex::default()).collect();
-    partition.grouped(threads, &|bucket, before, points| {
+    partition.grouped(threads, go_on, &|bucket, before, points| {
         if let Ok(mut sum) = sums[bucket].lock() {
             *sum = points.precisions(before.0);
         }
-    });
+    })?;
     let mut sum = Compensated::default();
     for of_bucket in sums {
         sum.add(of_bucket.into_inner().unwrap_or(f64::NAN));
@@ -137,17 +146,18 @@ pub fn delong<S: Sortable>(
     scores: &[S],
     truth: &dyn Truth,
     infinite_allowed: bool,
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Result<(RankSum, f64), BadInput> {
-    let partition = Partition::<S::Flag>::new(threads, scores, truth, infinite_allowed)?;
+    let partition = Partition::<S::Flag>::new(threads, scores, truth, infinite_allowed, go_on)?;
     let totals = partition.totals();
     let whole: Mutex<Placements> = Mutex::default();
-    partition.grouped(threads, &|_, before, points| {
+    partition.grouped(threads, go_on, &|_, before, points| {
         let of_bucket = Placements::of(points, before, totals);
         if let Ok(mut whole) = whole.lock() {
             // Integers: the order does not matter.
             whole.add(of_bucket);
         }
-    });
+    })?;
     let placements = whole.into_inner().unwrap_or_default();
     let sum = RankSum {
         two_u: placements.two_u(),

@@ -34,7 +34,7 @@ pub use keys::{Half, Score, first_bad};
 pub use points::{OperatingPoint, Points, ratio};
 pub use score_index::ScoreIndex;
 pub use stream::Stream;
-pub use top_k::ranks;
+pub use top_k::{Equal, ranks};
 pub use truth::{Cases, Truth, are_binary, two_classes};
 
 /// Why labels and scores cannot be ranked.
@@ -48,4 +48,6 @@ pub enum BadInput {
     Label,
     /// More rows than row numbers.
     TooManyRows(usize),
+    /// Nothing is wrong with them, but `go_on` said no.
+    Stopped,
 }

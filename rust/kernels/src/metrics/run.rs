@@ -46,9 +46,11 @@ impl<S: Sortable> Run<S> {
         items: &mut Buffer<<S::Flag as Layout>::Item>,
         spare: &Spare<S::Key>,
     ) -> Result<Run<S>, BadInput> {
-        let partition = Partition::<S::Flag>::reusing(items, threads, scores, truth, false)?;
+        let partition =
+            Partition::<S::Flag>::reusing(items, threads, scores, truth, false, &mut || true)?;
+        let mut sorted = Ok(());
         let run = Run::in_chunks(partition.buckets(), |chunks| {
-            partition.sorted(threads, &|bucket| {
+            sorted = partition.sorted(threads, &mut || true, &|bucket| {
                 let bits = <S::Flag as Layout>::PAYLOAD;
                 let mut chunk = Chunk::of_size(bucket.items.len(), spare);
                 let (mut offset, mut count, mut place) = (u64::MAX, 0, usize::MAX);
@@ -68,7 +70,7 @@ impl<S: Sortable> Run<S> {
             });
         });
         *items = partition.into_items();
-        Ok(run)
+        sorted.map(|()| run)
     }
 
     /// The entries of both; equal scores become one where their counts fit.

@@ -51,24 +51,25 @@ fn covariance(
 }
 
 impl ScoreIndex {
-    /// Sorts; at most 2^30 rows.
+    /// Sorts; at most 2^30 rows. `go_on` as for [`rank_sum`](super::rank_sum).
     #[allow(private_bounds)]
     pub fn new<S: Sortable>(
         threads: usize,
         scores: &[S],
         truth: &dyn Truth,
         infinite_allowed: bool,
+        go_on: &mut dyn FnMut() -> bool,
     ) -> Result<ScoreIndex, BadInput> {
         if scores.len() > NEW as usize {
             return Err(BadInput::TooManyRows(scores.len()));
         }
-        let partition = Partition::<S::Row>::new(threads, scores, truth, infinite_allowed)?;
+        let partition = Partition::<S::Row>::new(threads, scores, truth, infinite_allowed, go_on)?;
         let mut walk: Buffer<u32> = buffer(scores.len());
         let mut rest = &mut walk[..];
         let places: Vec<_> = (partition.sizes())
             .map(|size| Mutex::new(split_off(&mut rest, size)))
             .collect();
-        let curve = curve::build(threads, &partition, &|bucket| {
+        let curve = curve::build(threads, &partition, go_on, &|bucket| {
             let Ok(mut place) = places[bucket.index].lock() else {
                 return;
             };
@@ -78,7 +79,7 @@ impl ScoreIndex {
                 *place = item.low() | (u32::from(offset != before) * NEW);
                 before = offset;
             }
-        });
+        })?;
         drop(places);
         Ok(ScoreIndex { walk, curve })
     }

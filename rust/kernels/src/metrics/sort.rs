@@ -6,6 +6,7 @@
 //! scores. Then the buckets are sorted side by side, each by its highest digits; where these leave
 //! cases together that may differ in lower ones, a comparison sort finishes the run.
 
+use std::iter::repeat_n;
 use std::sync::Mutex;
 
 use super::keys::{self, Score};
@@ -29,6 +30,10 @@ const BUCKET: u32 = 12;
 /// So few cases are not distributed, if the range of their keys fits an item.
 // measured: up to here two passes over all cases are faster than distributing first
 const UNDIVIDED: usize = 1 << 14;
+
+/// Cases between two questions whether to go on.
+// measured: a pass over so many takes 10 to 100 ms, a busy neighbour's pauses aside
+pub(super) const PIECE: usize = 1 << 22;
 
 /// Labels that are read at a time.
 const CHUNK: usize = 1024;
@@ -211,6 +216,7 @@ impl<L: Layout> Partition<L> {
         scores: &[L::Score],
         truth: &dyn Truth,
         infinite_allowed: bool,
+        go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Partition<L>, BadInput> {
         Partition::reusing(
             &mut Buffer::default(),
@@ -218,6 +224,7 @@ impl<L: Layout> Partition<L> {
             scores,
             truth,
             infinite_allowed,
+            go_on,
         )
     }
 
@@ -228,20 +235,21 @@ impl<L: Layout> Partition<L> {
         scores: &[L::Score],
         truth: &dyn Truth,
         infinite_allowed: bool,
+        go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Partition<L>, BadInput> {
         let n = scores.len();
         assert!(n == truth.len(), "{n} scores and {} labels", truth.len());
         if n >= NEGATIVE as usize {
             return Err(BadInput::TooManyRows(n));
         }
-        let (first_key, last_key) = key_range(threads, scores, infinite_allowed)?;
+        let (first_key, last_key) = key_range(threads, scores, infinite_allowed, go_on)?;
         let (shift, buckets) = bucketing::<L>(n, last_key - first_key);
 
         let mut items = std::mem::take(memory).resized(n);
         let n_parts = n.div_ceil(PART);
         let results: Vec<Mutex<PartCounts>> = (0..n_parts).map(|_| Mutex::default()).collect();
         let targets: Vec<Mutex<&mut [L::Item]>> = items.chunks_mut(PART).map(Mutex::new).collect();
-        pool::run(threads, n_parts, &|part| {
+        in_turns(threads, repeat_n(PART, n_parts), go_on, &|part| {
             let start = part * PART;
             let scores = &scores[start..n.min(start + PART)];
             let last = buckets - 1;
@@ -300,7 +308,7 @@ impl<L: Layout> Partition<L> {
                     known,
                 };
             }
-        });
+        })?;
         drop(targets);
         let mut starts = Vec::with_capacity(n_parts);
         let mut sizes = vec![(0, 0); buckets];
@@ -366,9 +374,14 @@ impl<L: Layout> Partition<L> {
     }
 
     /// Sorts every bucket and shows it to `visit`, on any thread and in any order.
-    pub fn sorted(&self, threads: usize, visit: &(dyn Fn(Bucket<'_, L>) + Sync)) {
+    pub fn sorted(
+        &self,
+        threads: usize,
+        go_on: &mut dyn FnMut() -> bool,
+        visit: &(dyn Fn(Bucket<'_, L>) + Sync),
+    ) -> Result<(), BadInput> {
         let spare: Mutex<Vec<Scratch<L::Item>>> = Mutex::default();
-        pool::run(threads, self.buckets, &|index| {
+        in_turns(threads, self.sizes(), go_on, &|index| {
             let size: usize = self.pieces(index).map(<[_]>::len).sum();
             if size == 0 {
                 return;
@@ -391,8 +404,38 @@ impl<L: Layout> Partition<L> {
             if let Ok(mut spare) = spare.lock() {
                 spare.push(scratch);
             }
-        });
+        })
     }
+}
+
+/// Runs a job's tiles as long as `go_on` says so, which is asked after some `PIECE` cases; `sizes`
+/// has the cases of each tile.
+fn in_turns(
+    threads: usize,
+    sizes: impl Iterator<Item = usize>,
+    go_on: &mut dyn FnMut() -> bool,
+    tile: &(dyn Fn(usize) + Sync),
+) -> Result<(), BadInput> {
+    let mut sizes = sizes.peekable();
+    let mut start = 0;
+    while sizes.peek().is_some() {
+        if start > 0 && !go_on() {
+            return Err(BadInput::Stopped);
+        }
+        let (mut cases, mut tiles, mut end) = (0, 0, start);
+        // Few large tiles would leave threads without work.
+        while cases < PIECE || tiles < 4 * threads {
+            let Some(size) = sizes.next() else {
+                break;
+            };
+            cases += size;
+            tiles += usize::from(size > 0);
+            end += 1;
+        }
+        pool::run(threads, end - start, &|index| tile(start + index));
+        start = end;
+    }
+    Ok(())
 }
 
 /// Sees a bucket's number, the positive and negative cases before it, and its points.
@@ -401,9 +444,14 @@ type Visit<'a> = dyn Fn(usize, (u32, u32), Points<'_>) + Sync + 'a;
 impl<L: Layout> Partition<L> {
     /// Sorts every bucket and shows its number, the cases in the buckets before it, and the points
     /// of the curve that lie in it, on any thread and in any order.
-    pub fn grouped(&self, threads: usize, visit: &Visit<'_>) {
+    pub fn grouped(
+        &self,
+        threads: usize,
+        go_on: &mut dyn FnMut() -> bool,
+        visit: &Visit<'_>,
+    ) -> Result<(), BadInput> {
         let spare: Mutex<Vec<(Vec<u32>, Vec<u32>)>> = Mutex::default();
-        self.sorted(threads, &|bucket| {
+        self.sorted(threads, go_on, &|bucket| {
             let (mut tps, mut fps) =
                 (spare.lock().ok().and_then(|mut spare| spare.pop())).unwrap_or_default();
             let size = bucket.items.len();
@@ -420,7 +468,7 @@ impl<L: Layout> Partition<L> {
             if let Ok(mut spare) = spare.lock() {
                 spare.push((tps, fps));
             }
-        });
+        })
     }
 }
 
@@ -440,17 +488,18 @@ pub(super) fn key_range<S: Score>(
     threads: usize,
     scores: &[S],
     infinite_allowed: bool,
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Result<(u64, u64), BadInput> {
     let n_parts = scores.len().div_ceil(PART);
     let whole: Mutex<(u64, u64, bool)> = Mutex::new((u64::MAX, 0, true));
     let isa = Isa::current();
-    pool::run(threads, n_parts, &|part| {
+    in_turns(threads, repeat_n(PART, n_parts), go_on, &|part| {
         let start = part * PART;
         let (low, high, finite) = keys::range(isa, &scores[start..scores.len().min(start + PART)]);
         if let Ok(mut whole) = whole.lock() {
             *whole = (whole.0.min(low), whole.1.max(high), whole.2 & finite);
         }
-    });
+    })?;
     let (low, high, finite) = whole.into_inner().unwrap_or((0, u64::MAX, false));
     if !finite && let Some(bad) = first_bad(scores, infinite_allowed) {
         return Err(bad);

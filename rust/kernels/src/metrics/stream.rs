@@ -68,7 +68,7 @@ impl<S: Sortable> Stream<S> {
     pub fn add(&mut self, threads: usize, scores: &[S], truth: &dyn Truth) -> Result<(), BadInput> {
         // The labels of so many cases are read once; of more, a chunk of them twice.
         const CHUNK: usize = 1 << 22;
-        key_range(threads, scores, false)?;
+        key_range(threads, scores, false, &mut || true)?;
         let n = scores.len();
         let mut flags = std::mem::take(&mut self.memory.flags);
         flags.resize(CHUNK.min(n), 0);
@@ -194,7 +194,7 @@ impl<S: Sortable> Stream<S> {
         mut negatives: &[u16],
     ) -> Result<(), BadInput> {
         assert!(scores.len() == positives.len() && scores.len() == negatives.len());
-        key_range(threads, scores, false)?;
+        key_range(threads, scores, false, &mut || true)?;
         while !scores.is_empty() {
             let (run, len) = Run::of_entries(scores, positives, negatives);
             self.push(threads, Arc::new(run));
@@ -252,9 +252,9 @@ mod tests {
             }
             let [mut one, other] = streams;
             one.merge(threads, &other).unwrap();
-            let expected = rank_sum(1, &all, &cases(&all_flags), false).unwrap();
+            let expected = rank_sum(1, &all, &cases(&all_flags), false, &mut || true).unwrap();
             prop_assert_eq!(one.rank_sum(threads).unwrap(), expected);
-            let (precision, _) = average_precision(1, &all, &cases(&all_flags), false).unwrap();
+            let (precision, _) = average_precision(1, &all, &cases(&all_flags), false, &mut || true).unwrap();
             let found = one.average_precision(threads).unwrap();
             prop_assert!(found == precision || (found.is_nan() && precision.is_nan()));
             let mut wide = one.widened();

@@ -326,7 +326,7 @@ impl<F: Float> Normal<F> {
     }
 }
 
-/// The gradient of a channel's input, (dy − mean)·scale + ((x − center)·slope + offset).
+/// The gradient of a channel's input, ((dy − mean) + ((x − center)·slope + offset))·scale.
 #[derive(Clone, Copy, Debug)]
 struct Gradient<F> {
     mean: F,
@@ -340,13 +340,13 @@ impl<F: Float> Gradient<F> {
     fn new(count: f64, sums: &Sums, mean: f64, invstd: f64, scale: f64) -> Gradient<F> {
         let mean_grad = sums.grads / count;
         let rounded = F::from_f64(mean_grad);
-        let slope = -scale * invstd * invstd * (sums.products / count);
+        let slope = -invstd * (invstd * (sums.products / count));
         let missed = mean - F::from_f64(mean).to_f64();
         Gradient {
             mean: rounded,
             scale: F::from_f64(scale),
             slope: F::from_f64(slope),
-            offset: F::from_f64(-scale * (mean_grad - rounded.to_f64()) - slope * missed),
+            offset: F::from_f64(rounded.to_f64() - mean_grad - slope * missed),
         }
     }
 
@@ -376,7 +376,7 @@ impl<F: Float> Gradient<F> {
 
     #[inline(always)]
     fn apply(&self, dy: F, distance: F) -> F {
-        (dy - self.mean) * self.scale + (distance * self.slope + self.offset)
+        ((dy - self.mean) + (distance * self.slope + self.offset)) * self.scale
     }
 }
 

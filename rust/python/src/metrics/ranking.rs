@@ -1,6 +1,6 @@
 //! Functions of labels and scores that sort once and answer once.
 
-use ironstep_kernels::metrics::{self, BadInput, Classes, Curve};
+use ironstep_kernels::metrics::{self, BadInput, Classes, Curve, Equal};
 use numpy::{Element, IntoPyArray, PyArray1};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
@@ -71,7 +71,7 @@ pub fn roc_auc(
     let sum = with_truth(y_true, positive, |truth| {
         with_scores!(scores, scores => {
             let n = same_length(truth, scores.len())?;
-            run(py, n, |threads, _| metrics::rank_sum(threads, scores, truth, false))
+            run(py, n, |threads, go_on| metrics::rank_sum(threads, scores, truth, false, go_on))
         }, half, bits => {
             let n = same_length(truth, bits.len())?;
             run(py, n, |threads, _| metrics::half_rank_sum(threads, half, bits, truth, false))
@@ -100,7 +100,7 @@ fn sorted(
     let curve = with_truth(y_true, Some(positive), |truth| {
         with_scores!(scores, scores => {
             let n = same_length(truth, scores.len())?;
-            run(py, n, |threads, _| metrics::curve(threads, scores, truth, false))
+            run(py, n, |threads, go_on| metrics::curve(threads, scores, truth, false, go_on))
         })
     })?;
     curve.unwrap_or(Err(BadInput::Label)).map_err(error)
@@ -182,7 +182,7 @@ pub fn average_precision(
     let found = with_truth(y_true, Some(positive), |truth| {
         with_scores!(scores, scores => {
             let n = same_length(truth, scores.len())?;
-            run(py, n, |threads, _| metrics::average_precision(threads, scores, truth, false))
+            run(py, n, |threads, go_on| metrics::average_precision(threads, scores, truth, false, go_on))
         })
     })?;
     found.unwrap_or(Err(BadInput::Label)).map_err(error)
@@ -203,7 +203,7 @@ pub fn delong(
     let found = with_truth(y_true, Some(positive), |truth| {
         with_scores!(scores, scores => {
             let n = same_length(truth, scores.len())?;
-            run(py, n, |threads, _| metrics::delong(threads, scores, truth, true))
+            run(py, n, |threads, go_on| metrics::delong(threads, scores, truth, true, go_on))
         })
     })?;
     let (sum, variance) = found.unwrap_or(Err(BadInput::Label)).map_err(error)?;
@@ -275,16 +275,23 @@ pub fn rows_sum_to_one(
 }
 
 /// The rank of each row's class among its scores, given row by row: how many are greater, or equal
-/// and of a higher class.
+/// and of a higher class (`equal="later"`), of any (`"all"`) or of none (`"none"`).
 #[pyfunction]
-#[pyo3(signature = (classes, y_score, n_classes, *, half=None))]
+#[pyo3(signature = (classes, y_score, n_classes, *, equal="later", half=None))]
 pub fn class_ranks<'py>(
     classes: &Bound<'py, PyAny>,
     y_score: &Bound<'py, PyAny>,
     n_classes: usize,
+    equal: &str,
     half: Option<&str>,
 ) -> PyResult<Bound<'py, PyArray1<u32>>> {
     let py = classes.py();
+    let equal = match equal {
+        "later" => Equal::Later,
+        "all" => Equal::All,
+        "none" => Equal::None,
+        other => return Err(PyValueError::new_err(format!("equal: got {other:?}"))),
+    };
     let scores: Scores<'py> = scores(y_score, half)?;
     let Some(classes) = array::<i64>(classes) else {
         return Err(PyValueError::new_err("classes: int64 numbers expected"));
@@ -295,7 +302,7 @@ pub fn class_ranks<'py>(
             let (rows, wanted) = (scores.len(), classes.len() * n_classes);
             return Err(PyValueError::new_err(format!("y_score: got {rows} scores; {wanted} expected")));
         }
-        run(py, scores.len(), |threads, _| metrics::ranks(threads, scores, n_classes, classes))?
+        run(py, scores.len(), |threads, _| metrics::ranks(threads, scores, n_classes, classes, equal))?
     });
     let ranks = ranks.map_err(|bad| error_in_matrix(bad, n_classes))?;
     Ok(ranks.into_pyarray(py))

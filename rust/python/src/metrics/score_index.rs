@@ -45,7 +45,7 @@ impl ScoreIndex {
         let index = with_truth(y_true, Some(positive), |truth| {
             with_scores!(scores, scores => {
                 let n = same_length(truth, scores.len())?;
-                run(py, n, |threads, _| metrics::ScoreIndex::new(threads, scores, truth, true))
+                run(py, n, |threads, go_on| metrics::ScoreIndex::new(threads, scores, truth, true, go_on))
             })
         })?;
         let index = index

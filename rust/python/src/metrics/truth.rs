@@ -14,6 +14,7 @@ pub fn error(bad: BadInput) -> PyErr {
         BadInput::Infinite(index) => {
             format!("Input y_score contains infinity, first at index {index}")
         }
+        BadInput::Stopped => "stopped".into(), // by a signal, whose error comes first
         BadInput::Label => "y_true: a label that is neither of the two classes".into(),
         BadInput::TooManyRows(n) => format!("y_score: got {n} rows; fewer than 2^30 expected"),
     })
