@@ -102,7 +102,7 @@ def test_running_statistics(shape, dtype):
     eps = eps_of(dtype)
     np.testing.assert_allclose(mean.astype(float), 0.25 * wide.mean(axes(x)), rtol=eps, atol=eps)
     wanted = 0.75 + 0.25 * wide.var(axes(x), ddof=1)
-    np.testing.assert_allclose(var.astype(float), wanted, rtol=eps)
+    np.testing.assert_allclose(var.astype(float), wanted, rtol=4 * eps)
     before = mean.copy(), var.copy()
     y, _ = batch_norm_forward(x, running_mean=mean, running_var=var, training=False)
     assert (mean == before[0]).all()

@@ -178,6 +178,27 @@ def test_many_gradients_at_once(training):
         assert_close(got, wanted, torch.float64, 64)
 
 
+@each_chain
+def test_jacobians_and_hessians(activation, adds):
+    module, chain, operands = chains(activation, adds, training=False)
+
+    def means(one):
+        return lambda *given: one(*given).mean((2, 3))  # expands its gradient
+
+    results = []
+    for one in (module, chain):
+        jacobians = [
+            torch.autograd.functional.jacobian(means(one), tuple(operands), vectorize=vectorize)
+            for vectorize in (True, False)
+        ]
+        hessian = torch.autograd.functional.hessian(
+            lambda *given, one=one: means(one)(*given).square().sum(), tuple(operands)
+        )
+        results.append([*jacobians[0], *jacobians[1], hessian[0][0]])
+    for got, wanted in zip(*results, strict=True):
+        assert_close(got, wanted, torch.float64, 64)
+
+
 def test_tensors_that_left_a_transform():
     escaped = []
     x = randn((4, 3))
@@ -294,6 +315,15 @@ def test_residuals_of_other_strides_and_types(calls):
         torch.testing.assert_close(y, wanted)
         assert_same_buffers(module, chain)
     assert calls.forward == 1  # with itself
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no mkldnn in this torch")
+def test_mkldnn_tensors(calls):
+    module, chain, _ = chains(None, False, training=False, dtype=torch.float32)
+    x = randn(SHAPE, dtype=torch.float32).to_mkldnn()
+    with torch.no_grad():
+        torch.testing.assert_close(module(x).to_dense(), chain(x).to_dense())
+    assert tuple(calls) == (0, 0)
 
 
 def test_negated_views(calls):

@@ -86,7 +86,10 @@ def expected(logits, target, weight=None, sample_weight=None, ignore_index=-100,
         (t, rows), (u, others) = (dense(each, *options) for each in target[:2])
         share = torch.as_tensor(target[2], dtype=torch.float64)
         share = share.expand(rows.shape)
-        t, rows = share[..., None] * t + (1 - share[..., None]) * u, share * rows + (1 - share) * others
+        t, rows = (
+            share[..., None] * t + (1 - share[..., None]) * u,
+            share * rows + (1 - share) * others,
+        )
     elif target.shape == x.shape:
         t = target.double().movedim(1, -1) if x.dim() > 1 else target.double()
         t = {"szegedy": (1 - label_smoothing) * t + label_smoothing / n_classes}[smoothing]
@@ -125,10 +128,14 @@ def check(logits, target, sample_weight=None, **options):
     theirs, their_gradient = expected(logits, target, sample_weight=sample_weight, **options)
     x = logits.detach().requires_grad_()
     loss = CrossEntropyLoss(**options)(x, target, sample_weight)
-    weights = [given.max().item() for given in (options.get("weight"), sample_weight) if given is not None]
+    weights = [
+        given.max().item() for given in (options.get("weight"), sample_weight) if given is not None
+    ]
     size = math.prod(weights)  # of a row's gradient, whose terms may cancel
     if options.get("reduction", "mean") == "mean":
-        sums = expected(logits, target, sample_weight=sample_weight, **options | {"reduction": "sum"})
+        sums = expected(
+            logits, target, sample_weight=sample_weight, **options | {"reduction": "sum"}
+        )
         size *= (theirs / sums[0]).nan_to_num(1.0).item()  # one by the divisor
     # A loss adds terms up to the largest difference of logits, each with its weight.
     spread = logits.double().max().item() - logits.double().min().item() + 1
@@ -286,7 +293,9 @@ def test_extreme_logits_as_torch(dtype, name, n_classes):
         for cls, as_type in ((CrossEntropyLoss, dtype), (torch.nn.CrossEntropyLoss, computed)):
             z = x.to(as_type, copy=True).requires_grad_()
             given = target.to(as_type) if target.is_floating_point() else target
-            loss = cls(reduction="none", label_smoothing=alpha, weight=weight.to(as_type) if w else None)(z, given)
+            loss = cls(
+                reduction="none", label_smoothing=alpha, weight=weight.to(as_type) if w else None
+            )(z, given)
             loss.backward(torch.ones_like(loss))
             answers.append((loss.detach().to(dtype), z.grad.to(dtype)))
         eps = torch.finfo(dtype).eps
@@ -353,6 +362,7 @@ def test_first_and_second_derivatives(kind, config):
     x = draw(6, 4, dtype=torch.float64, scale=1).requires_grad_()
     own = draw(6, dtype=torch.float64).abs()
     for sample_weight in (None, own):
+
         def function(x, sample_weight=sample_weight):
             return loss(x, targets_of()[kind], sample_weight)
 

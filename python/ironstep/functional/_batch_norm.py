@@ -158,9 +158,9 @@ def batch_norm_backward(
     >>> y, saved = batch_norm_forward(x)
     >>> grad_x, grad_gamma, grad_beta = batch_norm_backward(np.array([[1.0], [0.0], [0.0]]), x, saved)
     >>> grad_x.round(4)
-    array([[ 0.1134],
-           [-0.1417],
-           [ 0.0283]])
+    array([[ 0.1763],
+           [-0.2204],
+           [ 0.0441]])
     >>> grad_gamma.round(4), grad_beta
     (array([-0.9258]), array([1.]))
     """

@@ -92,7 +92,8 @@ class BatchNorm(_BatchNorm):
                 "residual: got None; this layer was fused with the addition that follows it in its "
                 "block, and is called without: revert_batchnorm(model) before taking it elsewhere"
             )
-        if type(input) is Tensor and not _is_watched() and input.is_cpu:
+        plain = type(input) is Tensor and (residual is None or type(residual) is Tensor)
+        if plain and not _is_watched() and input.is_cpu and input.layout is torch.strided:
             self._check_input_dim(input)  # type: ignore[no-untyped-call]
             options = self._options()
             # An empty batch, or what torch has an error for, is torch's.
@@ -191,8 +192,8 @@ class BatchNorm(_BatchNorm):
         --------
         >>> from ironstep.nn import BatchNorm1d
         >>> layer = BatchNorm1d(2).freeze()
-        >>> layer.train()
-        BatchNorm1d(2, ..., frozen=True)
+        >>> layer.train().frozen
+        True
         >>> layer.weight.requires_grad
         False
         >>> layer.unfreeze().weight.requires_grad
@@ -242,14 +243,14 @@ class BatchNorm(_BatchNorm):
         # and know nothing of what ours does beside.
         if not torch.compiler.is_dynamo_compiling():
             caller = sys._getframe(1).f_code
-            if any(caller is code for code in _FORGETFUL):
+            if caller in _FORGETFUL:
                 self._refuse_to_be_copied(caller.co_name)
         return super().__getattr__(name)
 
     def _refuse_to_be_copied(self, by: str) -> None:
         if self.activation is not None:
             what = f"activation={self.activation!r}"
-        elif self.frozen and by != fusion.fuse_conv_bn_eval.__name__:
+        elif self.frozen and not by.startswith("fuse"):  # which wants eval, and makes it for good
             what = "freeze()"
         else:
             return
@@ -457,7 +458,10 @@ class _Normalize(torch.autograd.Function):
             masks_residual = needs_residual and relu
             grad = grad_output
             if grad.stride() != x.stride():
-                grad = torch.empty_like(x).copy_(grad)
+                try:
+                    grad = torch.empty_like(x).copy_(grad)
+                except RuntimeError:  # a batch of gradients at once (is_grads_batched)
+                    return _backward_in_torch(ctx, grad_output)
             grad_x = torch.empty_like(x) if needs_x else None
             grad_weight = torch.empty_like(weight) if needs_weight else None
             grad_bias = None

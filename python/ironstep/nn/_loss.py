@@ -235,7 +235,9 @@ class _Case:
                 return False
         elif target.shape != rows or target.dtype is not torch.int64:
             return False
-        if weight is not None and (weight.dtype != logits.dtype or weight.shape != _classes(logits)):
+        if weight is not None and (
+            weight.dtype != logits.dtype or weight.shape != _classes(logits)
+        ):
             return False
         return (
             0 <= self.label_smoothing <= 1
@@ -293,7 +295,9 @@ class _Case:
         negative = -F.log_softmax(logits, dim)
         weighted = negative
         if weight is not None:
-            weighted = negative * weight.reshape((1,) * dim + (-1,) + (1,) * (logits.dim() - dim - 1))
+            weighted = negative * weight.reshape(
+                (1,) * dim + (-1,) + (1,) * (logits.dim() - dim - 1)
+            )
         if target.shape == logits.shape and other is None:
             losses = (weighted * (hit * target + spread)).sum(dim)
             weights = torch.ones_like(losses)
@@ -403,7 +407,9 @@ def _versions(ctx: Any) -> list[int | None]:
 def _is_batched(tensor: Tensor) -> bool:
     """Whether it stands for many, by `torch.func` or by what autograd itself vectorizes."""
     functorch = torch._C._functorch
-    return functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+    return functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(
+        tensor
+    )
 
 
 def _spread_over(grad_loss: Tensor, gradient: Tensor) -> Tensor:
