@@ -1,7 +1,8 @@
 """Rust-accelerated training and judging of classifiers on ordinary CPUs.
 
 `ironstep.optim` has torch's optimizers with a native step, `ironstep.nn` its layers and losses (both
-need torch), `ironstep.functional` the same for numpy arrays, `ironstep.metrics` criteria for classifiers with their intervals.
+need torch), `ironstep.functional` the same for numpy arrays, `ironstep.metrics` criteria for
+classifiers with their intervals.
 Importing this package imports numpy alone: these are imported when they are first asked for.
 """
 

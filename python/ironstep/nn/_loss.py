@@ -142,7 +142,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         if not _is_plain_torch() or not case.is_native(input):
             return case.by_torch(input)
         if input.requires_grad and torch.is_grad_enabled():
-            loss: Tensor = _CrossEntropy.apply(input, case)  # type: ignore[no-untyped-call]
+            loss: Tensor = _CrossEntropy.apply(input, case)
             return loss
         return case.by_kernel(input, None)[0]
 
@@ -159,7 +159,7 @@ def _mixed(
     if isinstance(share, Tensor):
         if share.dim():
             _check_shape("target[2]", share, logits)
-    elif not isinstance(share, numbers.Real) or not 0 <= share <= 1:
+    elif not isinstance(share, numbers.Real) or not 0 <= float(share) <= 1:
         raise ValueError(f"target[2]: got {share!r}; a share from 0 to 1, or a tensor, expected")
     return first, second, share
 
@@ -235,7 +235,9 @@ class _Case:
                 return False
         elif target.shape != rows or target.dtype is not torch.int64:
             return False
-        if weight is not None and (weight.dtype != logits.dtype or weight.shape != _classes(logits)):
+        if weight is not None and (
+            weight.dtype != logits.dtype or weight.shape != _classes(logits)
+        ):
             return False
         return (
             0 <= self.label_smoothing <= 1
@@ -293,7 +295,9 @@ class _Case:
         negative = -F.log_softmax(logits, dim)
         weighted = negative
         if weight is not None:
-            weighted = negative * weight.reshape((1,) * dim + (-1,) + (1,) * (logits.dim() - dim - 1))
+            weighted = negative * weight.reshape(
+                (1,) * dim + (-1,) + (1,) * (logits.dim() - dim - 1)
+            )
         if target.shape == logits.shape and other is None:
             losses = (weighted * (hit * target + spread)).sum(dim)
             weights = torch.ones_like(losses)
@@ -386,13 +390,14 @@ class _CrossEntropy(torch.autograd.Function):
         is_kept = torch._C._autograd._get_current_graph_task_keep_graph()
         if not is_kept:  # as saved tensors are, they are let go of
             ctx.logits = ctx.case = None
-        if grad_loss.dim():
-            factor: float | Tensor = _spread_over(grad_loss, gradient)  # not reduced, so not scaled
-        else:
-            factor = grad_loss.item() * ctx.factor
-            if factor == 1.0:
-                return gradient, None
-        return gradient * factor if is_kept else gradient.mul_(factor), None
+        factor = (
+            _spread_over(grad_loss, gradient) if grad_loss.dim() else grad_loss.item() * ctx.factor
+        )
+        if is_kept:  # for a later backward: nobody else may have it, nor may it change
+            return gradient * factor, None
+        if grad_loss.dim() or factor != 1.0:
+            gradient.mul_(factor)
+        return gradient, None
 
 
 def _versions(ctx: Any) -> list[int | None]:
@@ -403,7 +408,9 @@ def _versions(ctx: Any) -> list[int | None]:
 def _is_batched(tensor: Tensor) -> bool:
     """Whether it stands for many, by `torch.func` or by what autograd itself vectorizes."""
     functorch = torch._C._functorch
-    return functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+    return functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(
+        tensor
+    )
 
 
 def _spread_over(grad_loss: Tensor, gradient: Tensor) -> Tensor:
@@ -419,5 +426,7 @@ def _differentiable(ctx: Any, grad_loss: Tensor) -> Tensor:
             "operation: the logits or targets of CrossEntropyLoss, whose second derivative is asked for"
         )
     loss = ctx.case.by_torch(ctx.logits)
-    (gradient,) = torch.autograd.grad(loss, ctx.logits, grad_loss, create_graph=True)
-    return gradient
+    gradients: tuple[Tensor, ...] = torch.autograd.grad(
+        loss, ctx.logits, grad_loss, create_graph=True
+    )
+    return gradients[0]

@@ -49,9 +49,7 @@ class SemiSupervisedGANLoss(torch.nn.Module):
         super().__init__()
         self.cross_entropy = CrossEntropyLoss(label_smoothing=label_smoothing, smoothing=smoothing)
 
-    def forward(
-        self, labelled: Tensor, target: Tensor, unlabelled: Tensor, fake: Tensor
-    ) -> Tensor:
+    def forward(self, labelled: Tensor, target: Tensor, unlabelled: Tensor, fake: Tensor) -> Tensor:
         """Return the discriminator's loss.
 
         Parameters

@@ -12,6 +12,9 @@
 //! vector empty: there, [`LANES`] rows are turned so that a vector holds one class of many rows.
 //! Sums over classes are in `F` for at most 256 of them, and from there in `f64`.
 
+// Several arrays are walked lane by lane: the number of the lane says so.
+#![allow(clippy::needless_range_loop)]
+
 use std::cell::UnsafeCell;
 use std::ops::Range;
 
