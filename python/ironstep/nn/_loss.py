@@ -15,7 +15,6 @@ from ironstep.functional._loss import coefficients
 Target: TypeAlias = Tensor | tuple[Tensor, Tensor, float | Tensor]
 
 _FLOATS = frozenset((torch.float64, torch.float32, torch.bfloat16, torch.float16))
-_HALVES = (torch.bfloat16, torch.float16)
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
@@ -368,8 +367,8 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, case: _Case) -> Tensor:
-        # 16 bits could not stand a division by the number of rows: it is done with the loss scale.
-        scaled = logits.dtype not in _HALVES
+        # float16 has not the range for a division by the number of rows: the loss scale comes first.
+        scaled = logits.dtype is not torch.float16
         gradient = torch.empty_like(_as_walked(logits))
         loss, divisor = case.by_kernel(logits, gradient, scaled=scaled)
         ctx.save_for_backward(gradient)
