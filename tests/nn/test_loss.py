@@ -370,6 +370,9 @@ def test_first_and_second_derivatives(kind, config):
         assert torch.autograd.gradgradcheck(function, (x,), check_batched_grad=True)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script` is deprecated:FutureWarning"
+)  # torch's own use
 @pytest.mark.parametrize("kind", ["classes", "mixup", "probabilities"])
 def test_transforms_as_torch(kind, handed_over):
     ours, theirs = CrossEntropyLoss(), torch.nn.CrossEntropyLoss()
@@ -380,7 +383,7 @@ def test_transforms_as_torch(kind, handed_over):
         if isinstance(target, tuple):  # no torch for it: rows share a divisor
             a, b, share = target
             sums = [F.cross_entropy(x, each, reduction="sum") for each in (a, b)]
-            counts = [(each != -100).sum() for each in (a, b)]
+            counts = [(each != -100).sum().double() for each in (a, b)]
             return (share * sums[0] + (1 - share) * sums[1]) / (
                 share * counts[0] + (1 - share) * counts[1]
             )
@@ -430,7 +433,8 @@ def test_share_and_sample_weight_with_a_gradient_of_their_own():
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_backward_twice_and_scaled(dtype):
-    """A gradient that is kept is not what an earlier backward has scaled."""
+    """A gradient that is kept is not what an earlier backward has scaled, nor what it has returned."""
+    tiny = 2.0**-22 if dtype == torch.float16 else 0.0
     x, y = draw(9, 5, dtype=dtype).requires_grad_(), labels((9,), 5)
     loss = CrossEntropyLoss()(x, y)
     gradients = [
@@ -441,8 +445,9 @@ def test_backward_twice_and_scaled(dtype):
     (last,) = torch.autograd.grad(loss * 2, x)
     for gradient, copy_, scale in zip(gradients, kept, (1.0, 4.0, 1.0, 0.5), strict=True):
         assert torch.equal(gradient, copy_)
-        assert torch.equal(gradient, gradients[0] * scale)  # powers of two
-    assert torch.equal(last, kept[0] * 2)
+        # By powers of two, but what is subnormal in 16 bits is rounded once more.
+        torch.testing.assert_close(gradient, kept[0] * scale, rtol=0, atol=tiny)
+    torch.testing.assert_close(last, kept[0] * 2, rtol=0, atol=tiny)
     with pytest.raises(RuntimeError, match="second time"):
         torch.autograd.grad(loss, x)
 
@@ -663,7 +668,7 @@ def test_a_target_that_is_no_class():
         wrong[7] = bad
         with pytest.raises(IndexError, match=f"Target {bad} is out of bounds: target of row 7"):
             CrossEntropyLoss()(x, wrong)
-        with pytest.raises(IndexError, match=rf"target\[1\] of row 7; a class below 4"):
+        with pytest.raises(IndexError, match=r"target\[1\] of row 7; a class below 4"):
             CrossEntropyLoss()(x, (y, wrong, 0.5))
         assert CrossEntropyLoss(ignore_index=bad)(x, wrong).isfinite()
 
@@ -687,7 +692,6 @@ def test_a_target_that_is_no_class():
         (lambda x, y: CrossEntropyLoss(reduction="all")(x, y, x[:, 0]), ValueError, "all is not"),
         (lambda x, y: CrossEntropyLoss()(x, y[:3]), ValueError, "batch_size"),
         (lambda x, y: CrossEntropyLoss()(x, y.int()), RuntimeError, "Int"),
-        (lambda x, y: CrossEntropyLoss()(x, x.double()), RuntimeError, "dtype|Double|Float"),
         (lambda x, y: CrossEntropyLoss(x[0, :3])(x, y), RuntimeError, "weight"),
         (lambda x, y: CrossEntropyLoss(x[0].double())(x, y), RuntimeError, "Float|Double"),
         (lambda x, y: CrossEntropyLoss(ignore_index=1)(x, x.softmax(1)), RuntimeError, "ignore_index"),

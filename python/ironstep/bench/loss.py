@@ -71,10 +71,9 @@ def _work(
             least,
         )
     if kind == "smoothed":
-        smooth = {"label_smoothing": alpha}
         smoothed = ((1 - alpha) * one_hot[0] + alpha / n_classes).contiguous()
-        ours_smoothed = CrossEntropyLoss(**smooth)
-        torch_smoothed = torch.nn.CrossEntropyLoss(**smooth)
+        ours_smoothed = CrossEntropyLoss(label_smoothing=alpha)
+        torch_smoothed = torch.nn.CrossEntropyLoss(label_smoothing=alpha)
         return Work(
             logits,
             lambda x: ours_smoothed(x, a),

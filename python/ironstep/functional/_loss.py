@@ -89,8 +89,7 @@ def cross_entropy(
     """
     if not isinstance(input, np.ndarray) or input.ndim == 0:
         raise TypeError(f"input: got {type(input).__name__}; a numpy array of logits expected")
-    if input.ndim > 3:
-        input = np.ascontiguousarray(input)
+    logits = np.ascontiguousarray(input) if input.ndim > 3 else input
     n_classes = input.shape[min(1, input.ndim - 1)]
     shape = input.shape[:1] * (input.ndim > 1) + input.shape[2:]
     if n_classes == 0:
@@ -115,9 +114,9 @@ def cross_entropy(
         options["sample_weight"] = _row_weights(sample_weight, shape, "sample_weight")
     if reduction == "none":
         options["losses"] = np.empty(shape, input.dtype)
-    gradient = np.empty_like(input, subok=False)
-    loss, divisor = _native.cross_entropy(
-        input,
+    gradient = np.empty_like(logits, subok=False)
+    loss, _ = _native.cross_entropy(
+        logits,
         target,
         ignore_index=ignore_index,
         hit=hit,

@@ -15,7 +15,6 @@ from ironstep.functional._loss import coefficients
 Target: TypeAlias = Tensor | tuple[Tensor, Tensor, float | Tensor]
 
 _FLOATS = frozenset((torch.float64, torch.float32, torch.bfloat16, torch.float16))
-_HALVES = (torch.bfloat16, torch.float16)
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
@@ -142,7 +141,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         if not _is_plain_torch() or not case.is_native(input):
             return case.by_torch(input)
         if input.requires_grad and torch.is_grad_enabled():
-            loss: Tensor = _CrossEntropy.apply(input, case)  # type: ignore[no-untyped-call]
+            loss: Tensor = _CrossEntropy.apply(input, case)
             return loss
         return case.by_kernel(input, None)[0]
 
@@ -159,7 +158,7 @@ def _mixed(
     if isinstance(share, Tensor):
         if share.dim():
             _check_shape("target[2]", share, logits)
-    elif not isinstance(share, numbers.Real) or not 0 <= share <= 1:
+    elif not isinstance(share, numbers.Real) or not 0 <= float(share) <= 1:
         raise ValueError(f"target[2]: got {share!r}; a share from 0 to 1, or a tensor, expected")
     return first, second, share
 
@@ -368,8 +367,8 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, case: _Case) -> Tensor:
-        # 16 bits could not stand a division by the number of rows: it is done with the loss scale.
-        scaled = logits.dtype not in _HALVES
+        # float16 has not the range for a division by the number of rows: the loss scale comes first.
+        scaled = logits.dtype is not torch.float16
         gradient = torch.empty_like(_as_walked(logits))
         loss, divisor = case.by_kernel(logits, gradient, scaled=scaled)
         ctx.save_for_backward(gradient)
@@ -390,13 +389,14 @@ class _CrossEntropy(torch.autograd.Function):
         is_kept = torch._C._autograd._get_current_graph_task_keep_graph()
         if not is_kept:  # as saved tensors are, they are let go of
             ctx.logits = ctx.case = None
-        if grad_loss.dim():
-            factor: float | Tensor = _spread_over(grad_loss, gradient)  # not reduced, so not scaled
-        else:
-            factor = grad_loss.item() * ctx.factor
-            if factor == 1.0:
-                return gradient, None
-        return gradient * factor if is_kept else gradient.mul_(factor), None
+        factor = (
+            _spread_over(grad_loss, gradient) if grad_loss.dim() else grad_loss.item() * ctx.factor
+        )
+        if is_kept:  # for a later backward: nobody else may have it, nor may it change
+            return gradient * factor, None
+        if grad_loss.dim() or factor != 1.0:
+            gradient.mul_(factor)
+        return gradient, None
 
 
 def _versions(ctx: Any) -> list[int | None]:
@@ -425,5 +425,7 @@ def _differentiable(ctx: Any, grad_loss: Tensor) -> Tensor:
             "operation: the logits or targets of CrossEntropyLoss, whose second derivative is asked for"
         )
     loss = ctx.case.by_torch(ctx.logits)
-    (gradient,) = torch.autograd.grad(loss, ctx.logits, grad_loss, create_graph=True)
-    return gradient
+    gradients: tuple[Tensor, ...] = torch.autograd.grad(
+        loss, ctx.logits, grad_loss, create_graph=True
+    )
+    return gradients[0]

@@ -12,6 +12,9 @@
 //! vector empty: there, [`LANES`] rows are turned so that a vector holds one class of many rows.
 //! Sums over classes are in `F` for at most 256 of them, and from there in `f64`.
 
+// Several arrays are walked lane by lane: the number of the lane says so.
+#![allow(clippy::needless_range_loop)]
+
 use std::cell::UnsafeCell;
 use std::ops::Range;
 
@@ -23,8 +26,8 @@ use crate::pool;
 /// Rows of a block, or classes that are taken at a time.
 const LANES: usize = 32;
 
-/// Classes from which a row is long enough for vectors of its own.
-// measured: see the benchmark of losses; 2 × LANES
+/// Classes from which a row is long enough for vectors of its own: at most half of a row is then done
+/// twice, where its last lanes overlap those before.
 const LONG: usize = 64;
 
 /// Chunks of classes that are summed in `F`.
@@ -236,7 +239,7 @@ impl Share<'_> {
 /// `gradient` the derivative by the logits.
 ///
 /// With `scaled`, the gradient is of the reduced loss; otherwise it is still to be divided by
-/// [`Losses::divisor`], which 16 bits could not stand.
+/// [`Losses::divisor`], which float16 has not the range for.
 ///
 /// # Safety
 /// The buffers are of a type that `F` decodes, have the logits' shape (`losses`: a row an element), and
