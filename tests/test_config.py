@@ -190,6 +190,7 @@ def test_the_names_of_the_package():
         "adamw",
         "batch_norm_backward",
         "batch_norm_forward",
+        "cross_entropy",
         "rmsprop",
         "sgd",
     ]

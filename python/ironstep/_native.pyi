@@ -54,7 +54,7 @@ def number_labels(
 
 # norm.rs
 def batch_norm_forward(
-    input: Any,
+    input: Any,  # noqa: A002
     weight: Any,
     bias: Any,
     running_mean: Any,
@@ -70,7 +70,7 @@ def batch_norm_forward(
 ) -> None: ...
 def batch_norm_backward(
     grad_output: Any,
-    input: Any,
+    input: Any,  # noqa: A002
     weight: Any,
     bias: Any,
     output: Any,
