@@ -48,6 +48,14 @@ def test_all_trainings_are_the_same_and_everything_is_saved(tmp_path, capsys):
     assert saved["facts"]["instruction_set"] == ironstep.config()["instruction_set"]
     assert saved["facts"]["torch_threads"] == torch.get_num_threads()
 
+    epoch = saved["epoch"]
+    assert set(epoch) == {"default", "fused", OURS}
+    for each in epoch.values():
+        assert each["seconds"]["median"] > 0
+        assert sum(each["share"].values()) == pytest.approx(1)
+        assert min(each["share"].values()) > 0
+        assert each["last_mean_loss"] == pytest.approx(epoch["default"]["last_mean_loss"], rel=0.05)
+
     text = (out / "results.md").read_text(encoding="utf-8")
     shown = capsys.readouterr().out
     for name in BY_NAME:

@@ -130,7 +130,7 @@ def _limit(inputs: Sequence[Tensor], grad: Tensor, last: bool) -> Callable[[], o
     return passes
 
 
-def cnn() -> nn.Module:
+def cnn(width: int = 32) -> nn.Module:
     """Five convolutions with batch norm and ReLU, for 28×28 images of ten classes."""
 
     def block(before: int, after: int, stride: int = 1) -> list[nn.Module]:
@@ -138,14 +138,14 @@ def cnn() -> nn.Module:
         return [convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
 
     return nn.Sequential(
-        *block(1, 32),
-        *block(32, 64, 2),
-        *block(64, 64),
-        *block(64, 128, 2),
-        *block(128, 256),
+        *block(1, width),
+        *block(width, 2 * width, 2),
+        *block(2 * width, 2 * width),
+        *block(2 * width, 4 * width, 2),
+        *block(4 * width, 8 * width),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(256, 10),
+        nn.Linear(8 * width, 10),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import random
 from dataclasses import dataclass
 from time import perf_counter
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
-from torch.autograd.profiler import profile
+from torch.profiler import ProfilerActivity, profile
 
 import ironstep.nn
 import ironstep.optim
@@ -84,7 +85,9 @@ def train(seed: int, epochs: int = EPOCHS, deadline: float = math.inf) -> Epoch:
     torch.manual_seed(seed)
     part, _, _ = digits()
     images = interpolate(part.inputs, size=(28, 28), mode="bilinear")
-    batches = list(zip(images.split(BATCH_SIZE), part.labels.split(BATCH_SIZE), strict=True))
+    batches = list(
+        zip(torch.split(images, BATCH_SIZE), torch.split(part.labels, BATCH_SIZE), strict=True)
+    )
     model = cnn(WIDTH)
     converted = ironstep.nn.convert_batchnorm(copy.deepcopy(model))
     theirs = nn.CrossEntropyLoss()
@@ -113,7 +116,8 @@ def _parts(
     trainer: _Trainer, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]
 ) -> dict[str, float]:
     """The share of each part in an epoch's time."""
-    with profile(use_kineto=False) as profiler:  # kineto talks of devices that are not there
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it talks of devices that are not there
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         trainer.epoch(batches)
     seconds = dict.fromkeys([*PARTS, REST], 0.0)
     for event in profiler.key_averages():

@@ -1,9 +1,9 @@
 """The same network trained by torch and by ironstep, epoch by epoch in turns.
 
 Four copies train on the same batches: torch with default arguments, torch by its fastest path,
-ironstep, and torch in float64 as the reference (not timed). They take turns within one process, in
-an order drawn anew each epoch, so whatever else the machine does hits all alike. What is timed and
-what is compared is the same training.
+ironstep (its optimizer, batch norm and loss), and torch in float64 as the reference (not timed). They
+take turns within one process, in an order drawn anew each epoch, so whatever else the machine does
+hits all alike. What is timed and what is compared is the same training.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch import nn
 
+import ironstep.nn
 import ironstep.optim
 from ironstep.bench.protocol import WARM_UP, Timing
 
@@ -41,8 +42,15 @@ LEAST_EPOCHS = 3  # before a deadline may end a training: enough to tell rules a
 class Contestant:
     """One copy of the network with its optimizer, and what was measured of it."""
 
-    def __init__(self, network: torch.nn.Module, optimizer: type[Any], **arguments: Any) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: type[Any],
+        loss: nn.Module | None = None,
+        **arguments: Any,
+    ) -> None:
         self.network = network
+        self.loss = loss or nn.CrossEntropyLoss()
         self.optimizer = optimizer(network.parameters(), **arguments)
         self.losses: list[float] = []
         self.step = Timing()
@@ -66,8 +74,8 @@ class Contestant:
         for inputs, labels in [(batch.inputs.to(dtype), batch.labels) for batch in batches]:
             start = perf_counter()
             self.optimizer.zero_grad()
-            loss = cross_entropy(self.network(inputs), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = self.loss(self.network(inputs), labels)
+            loss.backward()
             before_step = perf_counter()
             self.optimizer.step()
             end = perf_counter()
@@ -84,7 +92,7 @@ class Contestant:
     def evaluate(self, validation: Part, test: Part) -> None:
         """Keep the test accuracy of the epoch with the least validation loss."""
         self.network.eval()
-        loss = cross_entropy(self.network(validation.inputs), validation.labels).item()
+        loss = self.loss(self.network(validation.inputs), validation.labels).item()
         if loss < self._least_validation_loss:
             self._least_validation_loss = loss
             hits = self.network(test.inputs).argmax(1) == test.labels
@@ -133,11 +141,12 @@ def race(
     network = case.task.network()
     theirs, ours = getattr(torch.optim, case.rule.name), getattr(ironstep.optim, case.rule.name)
     arguments, fastest = case.rule.arguments, case.rule.fastest
+    converted = ironstep.nn.convert_batchnorm(copy.deepcopy(network))
     reference = Contestant(copy.deepcopy(network).double(), theirs, **arguments)
     timed = {
         DEFAULT: Contestant(copy.deepcopy(network), theirs, **arguments),
-        fastest: Contestant(copy.deepcopy(network), theirs, **arguments, **{fastest: True}),
-        OURS: Contestant(copy.deepcopy(network), ours, **arguments),
+        fastest: Contestant(copy.deepcopy(network), theirs, **{**arguments, fastest: True}),
+        OURS: Contestant(converted, ours, ironstep.nn.CrossEntropyLoss(), **arguments),
     }
     order = [reference, *timed.values()]
     draw, batching = random.Random(seed), torch.Generator().manual_seed(seed)

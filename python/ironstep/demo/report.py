@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from ironstep.bench.protocol import Timing
 
+    from .epoch import Epoch
+
 CRITERION = (
     "Loss: on the training part, last epoch. Largest difference: of a parameter between torch "
     "(default) and ironstep, relative to the largest element of its tensor. Off: distance of the "
@@ -34,6 +36,13 @@ TIMING = (
     "median; the contestants take turns by epochs. Default: torch as people write it; best: the "
     "faster of that and torch's fast path (fused, or foreach where there is no fused one). ×: "
     "torch's time divided by ironstep's; its quartiles are over the epochs."
+)
+
+EPOCH = (
+    "Seconds: the median over the epochs, after one of warm-up; Adam, batches of 128 images of 28×28, on "
+    "all parameters of the network. ironstep: its optimizer, its batch norm with the ReLU in it, its loss; "
+    "the convolutions are torch's in all. The parts are their shares of an epoch under torch's profiler, "
+    "times the seconds without it."
 )
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; the width tells, too.
@@ -50,8 +59,9 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def tables(outcomes: Sequence[Outcome]) -> list[Table]:
+def tables(outcomes: Sequence[Outcome], epoch: Epoch | None) -> list[Table]:
     """The numbers first, then the times."""
+    whole = [] if epoch is None else [epoch_table(epoch)]
     return [
         Table(
             "The same training",
@@ -62,12 +72,31 @@ def tables(outcomes: Sequence[Outcome]) -> list[Table]:
         ),
         _times("One optimizer.step()", "", outcomes, "step"),
         _times("One whole iteration", TIMING, outcomes, "iteration"),
+        *whole,
     ]  # fmt: skip
 
 
-def show(outcomes: Sequence[Outcome], console: Console) -> None:
+def epoch_table(epoch: Epoch) -> Table:
+    """Each contestant's time of an epoch, and of its parts."""
+    parts = list(epoch.parts[OURS])
+    rows = []
+    for name, timing in epoch.timings.items():
+        low, high = quartiles_of_ratio(timing, epoch.timings[OURS])
+        rows.append(
+            [
+                "ironstep" if name == OURS else f"torch, Adam {name}",
+                f"{timing.median:.2f} s",
+                f"{timing.median / epoch.timings[OURS].median:.2f} ({low:.2f}–{high:.2f})",
+                *(f"{1e3 * epoch.parts[name][part] * timing.median:.0f}" for part in parts),
+            ]
+        )
+    header = ["", "epoch", "× ironstep (quartiles)", *(f"{part} (ms)" for part in parts)]
+    return Table("A whole training epoch of a CNN with batch norm", EPOCH, header, rows)
+
+
+def show(all_tables: Sequence[Table], console: Console) -> None:
     """Show the tables on a terminal; 80 columns are enough."""
-    for table in tables(outcomes):
+    for table in all_tables:
         shown = RichTable(
             title=table.title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False
         )
@@ -81,20 +110,25 @@ def show(outcomes: Sequence[Outcome], console: Console) -> None:
 
 
 def save(
-    outcomes: Sequence[Outcome], facts: Mapping[str, Any], remarks: Sequence[str], folder: Path
+    outcomes: Sequence[Outcome],
+    epoch: Epoch | None,
+    facts: Mapping[str, Any],
+    remarks: Sequence[str],
+    folder: Path,
 ) -> list[Path]:
     """Write everything into the folder; the paths, the picture first."""
     paths = [folder / name for name in ("loss.png", "loss.svg", "results.md", "results.json")]
     figure = picture(outcomes)
     figure.savefig(paths[0], dpi=160)
     figure.savefig(paths[1])
-    paths[2].write_text(_markdown(outcomes, facts, remarks), encoding="utf-8")
+    paths[2].write_text(_markdown(tables(outcomes, epoch), facts, remarks), encoding="utf-8")
     content = {
         "facts": facts,
         "remarks": remarks,
         "criterion": CRITERION,
         "timing": TIMING,
         "cases": [_as_json(outcome) for outcome in outcomes],
+        "epoch": None if epoch is None else _epoch_as_json(epoch),
     }
     paths[3].write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return paths
@@ -113,8 +147,8 @@ def picture(outcomes: Sequence[Outcome]) -> Figure:
         panel = panels[row, column]
         panel.set_visible(True)
         epochs = range(1, outcome.epochs + 1)
-        panel.semilogy(epochs, outcome.losses[DEFAULT], label="torch.optim", **TORCH_LINE)
-        panel.semilogy(epochs, outcome.losses[OURS], label="ironstep.optim", **OUR_LINE)
+        panel.semilogy(epochs, outcome.losses[DEFAULT], label="torch", **TORCH_LINE)
+        panel.semilogy(epochs, outcome.losses[OURS], label="ironstep", **OUR_LINE)
         ratio = outcome.step[_best(outcome.step)].median / outcome.step[OURS].median
         panel.set_title(f"{outcome.case.rule.name}, step {ratio:.1f}×", fontsize=10)
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -174,17 +208,28 @@ def _best(timings: Mapping[str, Timing]) -> str:
     return min((name for name in timings if name != OURS), key=lambda n: timings[n].median)
 
 
-def _markdown(outcomes: Sequence[Outcome], facts: Mapping[str, Any], remarks: Sequence[str]) -> str:
-    lines = ["# torch.optim and ironstep.optim: the same trainings", ""]
+def _markdown(all_tables: Sequence[Table], facts: Mapping[str, Any], remarks: Sequence[str]) -> str:
+    lines = ["# torch and ironstep: the same trainings", ""]
     lines += [f"- {name.replace('_', ' ')}: {value}" for name, value in facts.items()]
     lines += [f"- **{remark}**" for remark in remarks]
     lines += ["", "![Training loss](loss.png)", ""]
-    for table in tables(outcomes):
+    for table in all_tables:
         lines += [f"## {table.title}", ""]
         for cells in (table.header, ["---"] * len(table.header), *table.rows):
             lines.append(f"| {' | '.join(cells)} |")
         lines += ["", table.note, ""] if table.note else [""]
     return "\n".join(lines)
+
+
+def _epoch_as_json(epoch: Epoch) -> dict[str, Any]:
+    return {
+        name: {
+            "seconds": {"median": timing.median, "epochs": timing.per_round},
+            "share": epoch.parts[name],
+            "last_mean_loss": epoch.losses[name],
+        }
+        for name, timing in epoch.timings.items()
+    }
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
