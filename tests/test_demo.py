@@ -170,7 +170,7 @@ def test_the_picture_shows_both_curves_of_every_case():
     panels = [panel for panel in picture(outcomes).axes if panel.get_visible()]
     assert len(panels) == 2
     for panel in panels:
-        assert [line.get_label() for line in panel.lines] == ["torch.optim", "ironstep.optim"]
+        assert [line.get_label() for line in panel.lines] == ["torch", "ironstep"]
         broad, thin = panel.lines
         assert broad.get_linewidth() > 2 * thin.get_linewidth()
 
