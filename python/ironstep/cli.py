@@ -41,7 +41,7 @@ def _app() -> "typer.Typer":
 
     app = typer.Typer(
         name="ironstep",
-        help="Optimizers, layers and losses with native CPU kernels, and metrics with intervals: see, measure.",
+        help="Optimizers, layers and losses with native CPU kernels; metrics with intervals.",
         add_completion=False,
         pretty_exceptions_enable=False,  # a plain traceback is what people paste into a report
         no_args_is_help=True,
