@@ -15,5 +15,6 @@ pub mod overlap;
 pub mod pool;
 pub mod rng;
 mod slots;
+mod stream;
 pub mod team;
 pub mod work;

@@ -13,13 +13,15 @@ use crate::isa::Isa;
 use crate::pool;
 use crate::slots::Slots;
 
-/// Elements that are summed in their own type.
-// measured:
+/// Elements that are summed in their own type: they stay in the first cache between the two passes.
 const PART: usize = 8192;
 
 /// Rows of a part: a sum in the elements' own type adds up no more than the last, and what a part costs
 /// for each column is shared by the first.
 const PART_ROWS: std::ops::RangeInclusive<usize> = 32..=64;
+
+/// Elements that are written at a time: copies of two inputs and two outputs stay in the first cache.
+const WRITTEN: usize = 1024;
 
 /// Elements of a tile, and the rows that it has at least.
 const TILE: usize = 64 * 1024;
@@ -99,10 +101,9 @@ impl Rows {
         tiles
     }
 
-    /// Calls `part` for the parts of a tile: its first element, its rows.
-    fn parts(tile: &Tile, mut part: impl FnMut(usize, Runs)) {
-        let Runs { rows, cols, pitch } = tile.runs;
-        let part_rows = (PART / cols.max(1)).clamp(*PART_ROWS.start(), *PART_ROWS.end());
+    /// Calls `part` for the parts of a tile of so many rows: its first element, its rows.
+    fn parts(tile: &Tile, part_rows: usize, mut part: impl FnMut(usize, Runs)) {
+        let Runs { rows, pitch, .. } = tile.runs;
         for row in (0..rows).step_by(part_rows) {
             let runs = Runs {
                 rows: part_rows.min(rows - row),
@@ -128,7 +129,9 @@ impl Rows {
             let mut stage = stage();
             let mut lists = [vec![0.0; tile.runs.cols], vec![0.0; tile.runs.cols]];
             let mut done = 0;
-            Self::parts(tile, |at, runs| {
+            let part_rows = PART / tile.runs.cols.max(1);
+            let part_rows = part_rows.clamp(*PART_ROWS.start(), *PART_ROWS.end());
+            Self::parts(tile, part_rows, |at, runs| {
                 part(&mut stage, at, runs, tile.first, done, &mut lists);
                 done += runs.rows;
             });
@@ -193,7 +196,10 @@ impl Rows {
         pool::run(threads, tiles.len(), &|index| {
             let mut stage = stage();
             let tile = &tiles[index];
-            Self::parts(tile, |at, runs| task(&mut stage, at, runs, tile.first));
+            let part_rows = (WRITTEN / tile.runs.cols.max(1)).max(1);
+            Self::parts(tile, part_rows, |at, runs| {
+                task(&mut stage, at, runs, tile.first)
+            });
         });
     }
 
@@ -207,7 +213,7 @@ impl Rows {
         given: Option<&[Statistics]>,
     ) -> Vec<Statistics> {
         let tiles = self.tiles();
-        let stage = || Stage::<F>::new(isa, job.dtype);
+        let stage = || Stage::<F>::new(isa, job.dtype, self.rows * self.channels);
         let found = match given {
             Some(given) => given.to_vec(),
             None => {
@@ -265,7 +271,7 @@ impl Rows {
         job: &Backward,
     ) -> Vec<Sums> {
         let tiles = self.tiles();
-        let stage = || Stage::<F>::new(isa, job.dtype);
+        let stage = || Stage::<F>::new(isa, job.dtype, self.rows * self.channels);
         let mask = job.mask();
         let normals: Vec<[F; 3]> = (0..self.channels)
             .map(|channel| job.normal(channel).numbers())

@@ -179,7 +179,7 @@ impl Slabs {
         job: &Forward,
         given: Option<&[Statistics]>,
     ) -> Vec<Statistics> {
-        let stage = || Stage::<F>::new(isa, job.dtype);
+        let stage = || Stage::<F>::new(isa, job.dtype, self.channels * self.count());
         let write = |stage: &mut Stage<F>, channel: usize, part: usize, normal: &Normal<F>| {
             let (at, runs) = self.part(channel, part);
             // SAFETY: the part lies in all buffers, and is this call's alone.
@@ -239,7 +239,7 @@ impl Slabs {
         threads: usize,
         job: &Backward,
     ) -> Vec<Sums> {
-        let stage = || Stage::<F>::new(isa, job.dtype);
+        let stage = || Stage::<F>::new(isa, job.dtype, self.channels * self.count());
         let mask = job.mask();
         let count = self.count() as f64;
         let normals: Vec<Normal<F>> = (0..self.channels)
