@@ -294,18 +294,22 @@ def test_inputs_of_half_the_precision_are_not_taken_beyond_torchs_rule():
                 assert got == wanted
 
 
-def test_only_what_is_asked_for_gets_a_gradient(calls):
-    x = randn((4, 3, 5, 5))
-    residual = randn((4, 3, 5, 5))
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_only_what_is_asked_for_gets_a_gradient(activation, training, order, calls):
+    x = randn((4, 3, 5, 5), order)
+    residual = randn((4, 3, 5, 5), order)
     for mask in range(1, 16):
-        module, reference = pair((4, 3, 5, 5), activation="relu")
+        module, reference = pair((4, 3, 5, 5), activation=activation)
         operands = []
-        for one in (module, reference):
+        for one in (module.train(training), reference.train(training)):
             own = [x.clone(), residual.clone(), one.weight, one.bias]
             for i, operand in enumerate(own):
                 operand.requires_grad_(bool(mask >> i & 1))
             operands.append(own)
-        y, wanted = module(*operands[0][:2]), by_torch(reference, *operands[1][:2], relu=True)
+        y = module(*operands[0][:2])
+        wanted = by_torch(reference, *operands[1][:2], relu=activation is not None)
         y.square().sum().backward()
         wanted.square().sum().backward()
         for got, want in zip(*operands, strict=True):
