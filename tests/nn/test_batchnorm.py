@@ -628,6 +628,26 @@ def test_parameters_and_buffers_may_be_replaced_at_any_time():
         torch.testing.assert_close(module.state_dict()[key], value)
 
 
+def test_statistics_that_must_not_be_written_are_not():
+    for cls in (ours("BatchNorm1d"), theirs("BatchNorm1d")):
+        with torch.inference_mode():
+            module = cls(3, affine=False)
+        with pytest.raises(RuntimeError, match="inference tensor"):
+            module(torch.arange(12.0).view(4, 3))
+        assert not module.running_mean.any()
+        assert module.running_var.eq(1).all()
+
+
+def test_what_is_refused_counts_once():
+    module, reference = pair((4, 3), momentum=None)
+    x = randn((3, 4)).T  # not for the kernels
+    for one in (module, reference):
+        one(x)
+        one(x)
+        assert one.num_batches_tracked == 2
+    assert_close(module.running_mean, reference.running_mean, torch.float64, 16)
+
+
 def test_parameters_and_buffers_with_gaps():
     """torch 2.15 reads such a weight wrongly in backward: the reference's are dense."""
     module, reference = pair((4, 3))
