@@ -628,6 +628,20 @@ def test_parameters_and_buffers_may_be_replaced_at_any_time():
         torch.testing.assert_close(module.state_dict()[key], value)
 
 
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_counter_that_is_a_plain_attribute_counts(momentum, calls):
+    module, reference = pair((4, 3), momentum=momentum)
+    for one in (module, reference):
+        counter = one.num_batches_tracked
+        del one.num_batches_tracked
+        one.num_batches_tracked = counter
+        for _ in range(3):
+            one(torch.arange(12.0, dtype=torch.float64).view(4, 3))
+        assert one.num_batches_tracked == 3
+    assert_close(module.running_var, reference.running_var, torch.float64, 16)
+    assert tuple(calls) == (3, 0)
+
+
 def test_statistics_that_must_not_be_written_are_not():
     for cls in (ours("BatchNorm1d"), theirs("BatchNorm1d")):
         with torch.inference_mode():

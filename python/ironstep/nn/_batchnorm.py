@@ -132,7 +132,10 @@ class BatchNorm(_BatchNorm):
         training = self.training and not self.frozen
         if training:
             if self.track_running_stats:
-                counter = buffers.get("num_batches_tracked")
+                try:
+                    counter = buffers["num_batches_tracked"]
+                except KeyError:
+                    counter = self.num_batches_tracked
             else:
                 mean = var = None
             if momentum is None:
