@@ -1,9 +1,12 @@
 """Values, gradients, buffers and errors are torch's, for every type and order of memory."""
 
+import _thread
 import copy
 import inspect
 import io
+import operator
 import pickle
+import time
 
 import pytest
 import torch
@@ -660,6 +663,19 @@ def test_what_is_refused_counts_once():
         one(x)
         assert one.num_batches_tracked == 2
     assert_close(module.running_mean, reference.running_mean, torch.float64, 16)
+
+
+def test_attributes_are_found_in_threads_without_python_code():
+    module = ours("BatchNorm1d")(3)
+    found = []
+    # All of it is C: there is no Python frame that called.
+    weights = map(operator.attrgetter("weight"), [module])
+    _thread.start_new_thread(found.extend, (weights,))
+    for _ in range(500):
+        if found:
+            break
+        time.sleep(0.01)
+    assert found == [module.weight]
 
 
 def test_parameters_and_buffers_with_gaps():
