@@ -176,6 +176,14 @@ def test_bad_input_of_backward():
             batch_norm_backward(*args)
 
 
+def test_numbers_of_a_wrong_type():
+    x = made((6, 3))[0]
+    for name in ("momentum", "training"):
+        with pytest.raises(TypeError) as raised:
+            batch_norm_forward(x, **{name: None})
+        assert f"'{name}'" in "".join(raised.value.__notes__)
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4), (5, 3, 0), (0, 3, 2, 2), (5, 0), (5, 0, 2)])
 def test_empty_batches(shape):
     # Their strides are what numpy's version makes of them.
