@@ -465,6 +465,25 @@ def test_reverting_what_got_another_class_is_refused(which):
     assert repr(model) == before[0]
 
 
+def test_reverting_a_part_of_what_was_fused_is_refused():
+    resnets = pytest.importorskip("torchvision.models.resnet")
+    model = small()
+    model.block = resnets.BasicBlock(4, 4).double()
+    before = facts(model)
+    convert_batchnorm(model)
+    converted = facts(model)
+    for part in (model.bn, model.body[:2], model.block.bn1, nn.ModuleList([model.block.bn2])):
+        with pytest.raises(ValueError, match="^model: layer '.*' was fused with one that follows"):
+            revert_batchnorm(part)
+    assert facts(model) == converted
+    for part in (model.body, model.block):
+        revert_batchnorm(part)
+    assert type(model.body[1]) is type(model.block.bn1) is nn.BatchNorm2d
+    assert type(model.bn) is ironstep.nn.BatchNorm2d
+    revert_batchnorm(model)
+    assert facts(model) == before
+
+
 def test_a_model_that_was_frozen_by_eval_and_requires_grad_stays_so():
     model = small().eval()
     model.bn.weight.requires_grad_(False)

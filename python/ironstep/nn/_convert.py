@@ -97,10 +97,11 @@ def revert_batchnorm(model: ModuleT) -> ModuleT:
     Raises
     ------
     ValueError
-        If a converted layer is frozen: torch's class would go on to update it; or if somebody has
-        put another class in front of that of a converted layer since, as parametrizations do.
-        Nothing has been changed then.
+        If a converted layer is frozen: torch's class would go on to update it; if somebody has
+        put another class in front of that of a converted layer since, as parametrizations do; or if
+        a layer was fused with one that is no part of this model. Nothing has been changed then.
     """
+    held = _held_with_the_next(model)
     for name, module in model.named_modules():
         if isinstance(module, BatchNorm) and module._converted and module.frozen:
             raise ValueError(f"model: layer {name!r} is frozen; unfreeze() it first")
@@ -108,6 +109,11 @@ def revert_batchnorm(model: ModuleT) -> ModuleT:
             raise ValueError(
                 f"model: {name!r} was made a {type(module).__name__} after it was converted; "
                 "undo that first (torch.nn.utils.parametrize.remove_parametrizations, say)"
+            )
+        if isinstance(module, BatchNorm) and module._fused and id(module) not in held:
+            raise ValueError(
+                f"model: layer {name!r} was fused with one that follows it elsewhere; "
+                "revert the model that holds both"
             )
     for module in model.modules():
         if isinstance(module, _InBatchNorm):
@@ -122,6 +128,18 @@ def revert_batchnorm(model: ModuleT) -> ModuleT:
 def _become(module: Any, cls: type[nn.Module]) -> None:
     """Make the same object one of another class."""
     module.__class__ = cls
+
+
+def _held_with_the_next(model: nn.Module) -> set[int]:
+    """The modules that are in the model together with what was fused into them, if anything was."""
+    held: set[int] = set()
+    for module in model.modules():
+        children = [id(child) for child in module._modules.values()]
+        if isinstance(module, _FusedBlock):
+            held.update(children)
+        elif type(module).forward is nn.Sequential.forward:
+            held.update(children[:-1])
+    return held
 
 
 def _is_of_another_class(module: nn.Module) -> bool:
