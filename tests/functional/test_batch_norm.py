@@ -176,6 +176,33 @@ def test_bad_input_of_backward():
             batch_norm_backward(*args)
 
 
+def test_numbers_of_a_wrong_type():
+    x = made((6, 3))[0]
+    for name in ("momentum", "training"):
+        with pytest.raises(TypeError) as raised:
+            batch_norm_forward(x, **{name: None})
+        assert f"'{name}'" in "".join(raised.value.__notes__)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4), (5, 3, 0), (0, 3, 2, 2), (5, 0), (5, 0, 2)])
+def test_empty_batches(shape):
+    # Their strides are what numpy's version makes of them.
+    x = np.zeros(shape)
+    n_channels = shape[1]
+    statistics = {"running_mean": np.zeros(n_channels), "running_var": np.ones(n_channels)}
+    y, saved = batch_norm_forward(x, training=False, **statistics)
+    assert y.shape == shape
+    for activation in (None, "relu"):
+        grads = batch_norm_backward(
+            y, x, saved, np.ones(n_channels), training=False, activation=activation
+        )
+        assert [grad.shape for grad in grads] == [shape, (n_channels,), (n_channels,)]
+        assert not any(grad.any() for grad in grads)
+    if n_channels > 0:
+        with pytest.raises(ValueError, match="^x: got shape .* at least one value"):
+            batch_norm_forward(x)
+
+
 def test_nothing_is_written_when_something_is_wrong():
     x, *_ = made((6, 3))
     mean, var = np.zeros(3), np.ones(3)

@@ -1,9 +1,12 @@
 """Values, gradients, buffers and errors are torch's, for every type and order of memory."""
 
+import _thread
 import copy
 import inspect
 import io
+import operator
 import pickle
+import time
 
 import pytest
 import torch
@@ -294,18 +297,22 @@ def test_inputs_of_half_the_precision_are_not_taken_beyond_torchs_rule():
                 assert got == wanted
 
 
-def test_only_what_is_asked_for_gets_a_gradient(calls):
-    x = randn((4, 3, 5, 5))
-    residual = randn((4, 3, 5, 5))
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_only_what_is_asked_for_gets_a_gradient(activation, training, order, calls):
+    x = randn((4, 3, 5, 5), order)
+    residual = randn((4, 3, 5, 5), order)
     for mask in range(1, 16):
-        module, reference = pair((4, 3, 5, 5), activation="relu")
+        module, reference = pair((4, 3, 5, 5), activation=activation)
         operands = []
-        for one in (module, reference):
+        for one in (module.train(training), reference.train(training)):
             own = [x.clone(), residual.clone(), one.weight, one.bias]
             for i, operand in enumerate(own):
                 operand.requires_grad_(bool(mask >> i & 1))
             operands.append(own)
-        y, wanted = module(*operands[0][:2]), by_torch(reference, *operands[1][:2], relu=True)
+        y = module(*operands[0][:2])
+        wanted = by_torch(reference, *operands[1][:2], relu=activation is not None)
         y.square().sum().backward()
         wanted.square().sum().backward()
         for got, want in zip(*operands, strict=True):
@@ -622,6 +629,53 @@ def test_parameters_and_buffers_may_be_replaced_at_any_time():
     assert_close(module.eval()(x), reference.eval()(x), torch.float64, 16)
     for key, value in reference.state_dict().items():
         torch.testing.assert_close(module.state_dict()[key], value)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_counter_that_is_a_plain_attribute_counts(momentum, calls):
+    module, reference = pair((4, 3), momentum=momentum)
+    for one in (module, reference):
+        counter = one.num_batches_tracked
+        del one.num_batches_tracked
+        one.num_batches_tracked = counter
+        for _ in range(3):
+            one(torch.arange(12.0, dtype=torch.float64).view(4, 3))
+        assert one.num_batches_tracked == 3
+    assert_close(module.running_var, reference.running_var, torch.float64, 16)
+    assert tuple(calls) == (3, 0)
+
+
+def test_statistics_that_must_not_be_written_are_not():
+    for cls in (ours("BatchNorm1d"), theirs("BatchNorm1d")):
+        with torch.inference_mode():
+            module = cls(3, affine=False)
+        with pytest.raises(RuntimeError, match="inference tensor"):
+            module(torch.arange(12.0).view(4, 3))
+        assert not module.running_mean.any()
+        assert module.running_var.eq(1).all()
+
+
+def test_what_is_refused_counts_once():
+    module, reference = pair((4, 3), momentum=None)
+    x = randn((3, 4)).T  # not for the kernels
+    for one in (module, reference):
+        one(x)
+        one(x)
+        assert one.num_batches_tracked == 2
+    assert_close(module.running_mean, reference.running_mean, torch.float64, 16)
+
+
+def test_attributes_are_found_in_threads_without_python_code():
+    module = ours("BatchNorm1d")(3)
+    found = []
+    # All of it is C: there is no Python frame that called.
+    weights = map(operator.attrgetter("weight"), [module])
+    _thread.start_new_thread(found.extend, (weights,))
+    for _ in range(500):
+        if found:
+            break
+        time.sleep(0.01)
+    assert found == [module.weight]
 
 
 def test_parameters_and_buffers_with_gaps():

@@ -9,6 +9,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 import ironstep
 from ironstep.nn import convert_batchnorm, revert_batchnorm
@@ -348,6 +349,31 @@ def test_blocks_of_other_classes_are_not_rewritten():
     assert type(block.bn1) is ironstep.nn.BatchNorm2d
 
 
+@pytest.mark.parametrize("on", ["object", "class"])
+def test_blocks_whose_forward_was_replaced_are_not_rewritten(on, monkeypatch):
+    resnets = pytest.importorskip("torchvision.models.resnet")
+    theirs = resnets.ResNet._forward_impl
+
+    def impl(self, x):
+        if len(x) > 2:  # nothing that torch.fx could trace
+            x = x * 2
+        return theirs(self, x) if self.training else theirs(self, x).softmax(1)
+
+    model = resnet()
+    if on == "object":
+        model._forward_impl = impl.__get__(model)
+    else:
+        monkeypatch.setattr(resnets.ResNet, "_forward_impl", impl)
+    reference = copy.deepcopy(model)
+    reference._forward_impl = impl.__get__(reference)
+    convert_batchnorm(model)
+    assert type(model) is resnets.ResNet
+    assert not model.bn1._fused
+    assert model.layer1[0].bn1._fused == "relu"
+    x = torch.randn(INPUT, dtype=torch.float64)
+    assert_same(trained(model, x), trained(reference, x))
+
+
 def test_a_fused_layer_that_is_called_by_others_says_so():
     block = convert_batchnorm(resnet()).layer1[0]
     x = torch.randn(2, 64, 4, 4, dtype=torch.float64)
@@ -408,6 +434,54 @@ def test_reverting_a_frozen_layer_is_refused():
     model.body[1].unfreeze()
     revert_batchnorm(model)
     assert type(model.body[1]) is nn.BatchNorm2d
+
+
+class Exponential(nn.Module):
+    def forward(self, x):
+        return x.exp()
+
+
+@pytest.mark.parametrize("which", ["body.1", "relu", "block"])
+def test_reverting_what_got_another_class_is_refused(which):
+    resnets = pytest.importorskip("torchvision.models.resnet")
+    model = small()
+    model.block = resnets.BasicBlock(4, 4).double()
+    before = facts(model)
+    convert_batchnorm(model)
+    if which == "body.1":
+        parametrize.register_parametrization(model.body[1], "weight", Exponential())
+    else:
+        module = model.get_submodule(which)
+        module.__class__ = type("Wrapped", (type(module),), {})
+    converted = facts(model)
+    with pytest.raises(ValueError, match=f"^model: '{which}' was made a (Parametrized|Wrapped)"):
+        revert_batchnorm(model)
+    assert facts(model) == converted
+    if which == "body.1":
+        parametrize.remove_parametrizations(model.body[1], "weight", leave_parametrized=False)
+    else:
+        module.__class__ = type(module).__base__
+    revert_batchnorm(model)
+    assert repr(model) == before[0]
+
+
+def test_reverting_a_part_of_what_was_fused_is_refused():
+    resnets = pytest.importorskip("torchvision.models.resnet")
+    model = small()
+    model.block = resnets.BasicBlock(4, 4).double()
+    before = facts(model)
+    convert_batchnorm(model)
+    converted = facts(model)
+    for part in (model.bn, model.body[:2], model.block.bn1, nn.ModuleList([model.block.bn2])):
+        with pytest.raises(ValueError, match="^model: layer '.*' was fused with one that follows"):
+            revert_batchnorm(part)
+    assert facts(model) == converted
+    for part in (model.body, model.block):
+        revert_batchnorm(part)
+    assert type(model.body[1]) is type(model.block.bn1) is nn.BatchNorm2d
+    assert type(model.bn) is ironstep.nn.BatchNorm2d
+    revert_batchnorm(model)
+    assert facts(model) == before
 
 
 def test_a_model_that_was_frozen_by_eval_and_requires_grad_stays_so():

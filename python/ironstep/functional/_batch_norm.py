@@ -193,7 +193,8 @@ def _our_names() -> Iterator[None]:
     except (TypeError, ValueError) as error:
         name, colon, text = str(error).partition(": ")
         text = text.replace("the input's", "x's")
-        raise type(error)(_NAMES.get(name, name) + colon + text) from None
+        error.args = (_NAMES.get(name, name) + colon + text,)
+        raise  # the same, for its notes: they name an argument that is no array
 
 
 def _is_relu(activation: object) -> bool:

@@ -132,7 +132,10 @@ class BatchNorm(_BatchNorm):
         training = self.training and not self.frozen
         if training:
             if self.track_running_stats:
-                counter = buffers.get("num_batches_tracked")
+                try:
+                    counter = buffers["num_batches_tracked"]
+                except KeyError:
+                    counter = self.num_batches_tracked
             else:
                 mean = var = None
             if momentum is None:
@@ -222,9 +225,9 @@ class BatchNorm(_BatchNorm):
         # Parameters and buffers are found here. These functions read them to build another module,
         # and know nothing of what ours does beside.
         if not torch.compiler.is_dynamo_compiling():
-            caller = sys._getframe(1).f_code
-            if caller in _FORGETFUL:
-                self._refuse_to_be_copied(caller.co_name)
+            caller = sys._getframe().f_back  # none where a thread runs no Python but this
+            if caller is not None and caller.f_code in _FORGETFUL:
+                self._refuse_to_be_copied(caller.f_code.co_name)
         return super().__getattr__(name)
 
     def _refuse_to_be_copied(self, by: str) -> None:

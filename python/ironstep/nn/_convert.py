@@ -97,12 +97,24 @@ def revert_batchnorm(model: ModuleT) -> ModuleT:
     Raises
     ------
     ValueError
-        If a converted layer is frozen: torch's class would go on to update it. Nothing has been
-        changed then.
+        If a converted layer is frozen: torch's class would go on to update it; if somebody has
+        put another class in front of that of a converted layer since, as parametrizations do; or if
+        a layer was fused with one that is no part of this model. Nothing has been changed then.
     """
+    held = _held_with_the_next(model)
     for name, module in model.named_modules():
         if isinstance(module, BatchNorm) and module._converted and module.frozen:
             raise ValueError(f"model: layer {name!r} is frozen; unfreeze() it first")
+        if _is_of_another_class(module):
+            raise ValueError(
+                f"model: {name!r} was made a {type(module).__name__} after it was converted; "
+                "undo that first (torch.nn.utils.parametrize.remove_parametrizations, say)"
+            )
+        if isinstance(module, BatchNorm) and module._fused and id(module) not in held:
+            raise ValueError(
+                f"model: layer {name!r} was fused with one that follows it elsewhere; "
+                "revert the model that holds both"
+            )
     for module in model.modules():
         if isinstance(module, _InBatchNorm):
             _become(module, nn.ReLU)
@@ -118,6 +130,30 @@ def _become(module: Any, cls: type[nn.Module]) -> None:
     module.__class__ = cls
 
 
+def _held_with_the_next(model: nn.Module) -> set[int]:
+    """The modules that are in the model together with what was fused into them, if anything was."""
+    held: set[int] = set()
+    for module in model.modules():
+        children = [id(child) for child in module._modules.values()]
+        if isinstance(module, _FusedBlock):
+            held.update(children)
+        elif type(module).forward is nn.Sequential.forward:
+            held.update(children[:-1])
+    return held
+
+
+def _is_of_another_class(module: nn.Module) -> bool:
+    """Whether a converted module is not of the class any more that it was given."""
+    given: object = type(module)
+    if isinstance(module, _InBatchNorm):
+        given = _InBatchNorm
+    elif isinstance(module, _FusedBlock):
+        given = _fused_class(module._block_class, module._source)
+    elif isinstance(module, BatchNorm) and (module._converted or module._fused):
+        given = _OWN[module._torch_class]
+    return type(module) is not given
+
+
 def _unfuse(layer: BatchNorm) -> None:
     own = layer.__dict__
     if layer._fused is not None:
@@ -130,16 +166,27 @@ def _unfuse(layer: BatchNorm) -> None:
 
 def _fuse(model: nn.Module) -> None:
     uses = _Uses(model)
-    torchvision = sys.modules.get("torchvision.models.resnet")
-    names = ("ResNet", "BasicBlock", "Bottleneck")
-    blocks = tuple(getattr(torchvision, name, None) for name in names)
     for module in list(model.modules()):
         if "forward" in module.__dict__:
             continue
         if type(module).forward is nn.Sequential.forward:
             _fuse_sequential(module, uses)
-        elif type(module) in blocks:
+        elif _is_torchvisions_block(module):
             _fuse_block(module, uses)
+
+
+def _is_torchvisions_block(module: nn.Module) -> bool:
+    """Whether it is one of those whose forward can be traced, and runs torchvision's own code."""
+    torchvision = sys.modules.get("torchvision.models.resnet")
+    names = ("ResNet", "BasicBlock", "Bottleneck")
+    if type(module) not in [getattr(torchvision, name, None) for name in names]:
+        return False
+    methods = (getattr(module, name, None) for name in ("forward", "_forward_impl"))
+    functions = (getattr(method, "__func__", method) for method in methods if method is not None)
+    # A method that others have put there has other globals.
+    return all(
+        getattr(function, "__globals__", None) is vars(torchvision) for function in functions
+    )
 
 
 class _Uses:

@@ -67,15 +67,18 @@ def normalize(
     mean, var, training, momentum, eps, relu, counter = options
     output = torch.empty_like(x)
     saved = torch.empty(2, x.shape[1], dtype=torch.float64, device="cpu")
+    if counter is not None:
+        # Before all else, as in torch. Measured: add_(1) takes 3 µs more.
+        counter.fill_(counter.item() + 1)
     try:
         _native.batch_norm_forward(
             x, weight, bias, mean, var, residual, output, saved,
             training=training, momentum=momentum, eps=eps, relu=relu,
         )  # fmt: skip
     except (TypeError, ValueError):
+        if counter is not None:
+            counter.fill_(counter.item() - 1)
         raise Refusal from None
-    if counter is not None:
-        counter.fill_(counter.item() + 1)  # measured: add_(1) takes 3 µs more
     return output, saved
 
 

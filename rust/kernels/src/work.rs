@@ -75,7 +75,8 @@ impl<'a> View<'a> {
             shape,
             strides,
             len: len as usize,
-            is_contiguous,
+            // Of no element numpy's strides are zeros.
+            is_contiguous: is_contiguous || len == 0,
         }
     }
 

@@ -535,3 +535,32 @@ fn nothing_to_do_is_done() {
         }
     }
 }
+
+#[test]
+fn what_nobody_asks_for_is_not_written() {
+    for (channels_last, training, sums) in [false, true].into_iter().flat_map(|channels_last| {
+        [(false, false), (false, true), (true, false), (true, true)]
+            .map(|(training, sums)| (channels_last, training, sums))
+    }) {
+        let layout = Layout::new(2, 3, 4, channels_last);
+        let bytes = encode(DType::F32, &numbers(DType::F32, 24, 0.0, 1.0, 1));
+        let job = Backward {
+            dtype: DType::F32,
+            grad_output: bytes.as_ptr(),
+            input: bytes.as_ptr(),
+            output: std::ptr::null(),
+            grad_input: std::ptr::null_mut(),
+            grad_residual: std::ptr::null_mut(),
+            weight: None,
+            bias: None,
+            means: &[0.0; 3],
+            invstds: &[1.0; 3],
+            training,
+            sums,
+            relu: false,
+        };
+        // SAFETY: the buffer lives and is as large as the layout says; nothing is written.
+        let found = unsafe { backward(Isa::current(), 1, layout, &job) };
+        assert_eq!(found.len(), if sums { 3 } else { 0 });
+    }
+}

@@ -128,6 +128,12 @@ pub fn batch_norm_backward(
     let bias = images.list("bias", bias, false, &mut arena)?;
     let grad_weight = images.list("grad_weight", grad_weight, true, &mut arena)?;
     let grad_bias = images.list("grad_bias", grad_bias, true, &mut arena)?;
+    if grad_residual.is_some() && !(relu && output.is_some()) {
+        let text = "expected only with relu and output; without a ReLU it is grad_output";
+        return Err(Refusal::Value(text.into())
+            .of_operand("grad_residual")
+            .into());
+    }
     let saved = images.saved(saved, false, &mut arena)?.get();
     let (means, invstds) = saved.split_at(saved.len() / 2);
     let (weight, bias) = (List::values(weight.as_ref()), List::values(bias.as_ref()));

@@ -201,8 +201,12 @@ pub unsafe fn forward(
 /// were not needed.
 ///
 /// # Safety
-/// As for [`forward`], with the gradients of input and residual as outputs.
+/// As for [`forward`], with the gradients of input and residual as outputs; that of the residual is asked
+/// for only with a ReLU and the output.
 pub unsafe fn backward(isa: Isa, threads: usize, layout: Layout, job: &Backward) -> Vec<Sums> {
+    if !job.writes() && !job.needs_sums() {
+        return Vec::new();
+    }
     large_pages(layout, job.dtype, &[job.grad_input, job.grad_residual]);
     // SAFETY: by contract.
     unsafe {
