@@ -19,10 +19,10 @@ impl<F: Exponential> Job<'_, F> {
         outer: usize,
         first: usize,
         count: usize,
-        scratch: &mut [F],
+        [x, aims, _]: &mut [Vec<F>; 3],
     ) {
         let classes = self.logits.layout.classes;
-        let (x, aims) = scratch.split_at_mut(classes * LANES);
+        x.resize(classes * LANES, F::ZERO);
         let (dtype, from) = (self.logits.dtype, self.logits.at(outer, first));
         // SAFETY: the grid is the block's rows.
         unsafe { F::load(self.isa, dtype, from, self.logits.turned(count), x) };
@@ -43,6 +43,7 @@ impl<F: Exponential> Job<'_, F> {
         }
         let weight = self.weight.as_deref();
         if let Targets::Probabilities(targets) = self.what.targets {
+            aims.resize(classes * LANES, F::ZERO);
             // SAFETY: the grid is the block's rows.
             unsafe {
                 let from = targets.at(outer, first);

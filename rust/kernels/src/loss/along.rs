@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
-use super::CHUNKS;
 use super::cross_entropy::Job;
 use super::exp::Exponential;
 use super::rows::Rows;
+use super::sums::{exps_of, largest, total};
 use super::targets::Targets;
-use crate::lanes::{LANES, tree};
 
 impl<F: Exponential> Job<'_, F> {
     /// Rows whose classes lie side by side, from `start` on.
@@ -23,19 +22,18 @@ impl<F: Exponential> Job<'_, F> {
         outer: usize,
         first: usize,
         range: Range<usize>,
-        scratch: &mut [F],
+        [decoded, exps, aims]: &mut [Vec<F>; 3],
     ) {
         let classes = self.logits.layout.classes;
-        let size = scratch.len() / 3;
-        let (decoded, scratch) = scratch.split_at_mut(size);
-        let (exps, aims) = scratch.split_at_mut(size);
         let weight = self.weight.as_deref();
         let start = range.start;
         let of_row = |i: usize| (i - start) * classes..(i - start + 1) * classes;
 
         let x_of = |i: usize| self.logits.at(outer, first + i);
         let x_is_direct = self.logits.dtype == F::DTYPE && x_of(0).cast::<F>().is_aligned();
+        let size = range.len() * classes;
         if !x_is_direct {
+            decoded.resize(size, F::ZERO);
             for i in range.clone() {
                 // SAFETY: the row is valid for reads, by contract.
                 unsafe { F::decode(self.logits.dtype, x_of(i), &mut decoded[of_row(i)]) };
@@ -53,6 +51,9 @@ impl<F: Exponential> Job<'_, F> {
         let g_is_direct = self.gradient.is_some_and(|gradient| {
             gradient.dtype == F::DTYPE && gradient.at(outer, first).cast::<F>().is_aligned()
         });
+        if !g_is_direct {
+            exps.resize(size, F::ZERO);
+        }
         let g_of = |i: usize, exps: &mut [F]| -> &mut [F] {
             match g_at(i) {
                 // SAFETY: the row is valid for writes, as the first is aligned, and no other slice of
@@ -74,6 +75,7 @@ impl<F: Exponential> Job<'_, F> {
             rows.sum[i] = exps_of(x_of(i), g_of(i, exps), rows.max[i]);
         }
         if let Targets::Probabilities(targets) = self.what.targets {
+            aims.resize(size, F::ZERO);
             for i in range.clone() {
                 let (aims, x, max) = (&mut aims[of_row(i)], x_of(i), rows.max[i]);
                 // SAFETY: the row is valid for reads, by contract.
@@ -135,66 +137,4 @@ impl<F: Exponential> Job<'_, F> {
             }
         }
     }
-}
-
-#[inline(always)]
-fn largest<F: Exponential>(x: &[F]) -> F {
-    let mut max = [F::NEG_INFINITY; LANES];
-    // Twice the same number is no matter.
-    for x in x
-        .as_chunks::<LANES>()
-        .0
-        .iter()
-        .chain(x.last_chunk::<LANES>())
-    {
-        for i in 0..LANES {
-            max[i] = if x[i] > max[i] { x[i] } else { max[i] };
-        }
-    }
-    tree(max, |a, b| if b > a { b } else { a })
-}
-
-/// Writes exp(xⱼ − max) to `g`, and returns their sum. There are at least [`LANES`].
-#[inline(always)]
-fn exps_of<F: Exponential>(x: &[F], g: &mut [F], max: F) -> f64 {
-    let mut total = 0.0;
-    let parts = x.chunks(CHUNKS * LANES);
-    for (x, g) in parts.zip(g.chunks_mut(CHUNKS * LANES)) {
-        let mut sum = [F::ZERO; LANES];
-        let chunks = x.as_chunks::<LANES>().0;
-        for (x, g) in chunks.iter().zip(g.as_chunks_mut::<LANES>().0) {
-            for i in 0..LANES {
-                g[i] = (x[i] - max).exp_nonpositive();
-                sum[i] = sum[i] + g[i];
-            }
-        }
-        total += tree(sum, |a, b| a + b).to_f64();
-    }
-    // The last ones of the row, of which some were done before and come to the same.
-    let new = x.len() % LANES;
-    if let (1.., Some(x), Some(g)) = (new, x.last_chunk::<LANES>(), g.last_chunk_mut::<LANES>()) {
-        let mut sum: [F; LANES] = [F::ZERO; LANES];
-        for i in 0..LANES {
-            g[i] = (x[i] - max).exp_nonpositive();
-            sum[i] = if i + new < LANES { F::ZERO } else { g[i] };
-        }
-        total += tree(sum, |a, b| a + b).to_f64();
-    }
-    total
-}
-
-/// The sum of f(j, valueⱼ).
-#[inline(always)]
-fn total<F: Exponential>(values: &[F], f: impl Fn(usize, F) -> F) -> f64 {
-    let mut sums = [0.0; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for (chunk, values) in chunks.iter().enumerate() {
-        for i in 0..LANES {
-            sums[i] += f(chunk * LANES + i, values[i]).to_f64();
-        }
-    }
-    for (i, &value) in rest.iter().enumerate() {
-        sums[i] += f(chunks.len() * LANES + i, value).to_f64();
-    }
-    tree(sums, |a, b| a + b)
 }

@@ -106,6 +106,9 @@ pub unsafe fn cross_entropy<F: Exponential>(
         1.0
     };
 
+    if let Some(gradient) = gradient {
+        gradient.ask_for_large_pages();
+    }
     let job = Job {
         isa,
         what,
@@ -161,8 +164,7 @@ per_isa! {
             && !matches!(job.what.targets, Targets::Probabilities(targets)
                          if targets.layout.class_stride != 1);
         let group = (TILE / classes).clamp(1, LANES);
-        let size = if along { 3 * group * classes } else { 2 * LANES * classes };
-        let mut scratch = vec![F::ZERO; size];
+        let mut scratch = [const { Vec::new() }; 3];
         let mut sums = [0.0; LANES];
         for first in (start..end).step_by(LANES) {
             let count = LANES.min(end - first);

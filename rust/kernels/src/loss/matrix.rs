@@ -1,6 +1,7 @@
 //! Where logits, gradients and probabilities lie: classes of pixels of images, in any order of the three.
 
 use crate::dtype::{DType, Grid};
+use crate::memory;
 
 /// Where the logits of `outer` × `inner` rows of `classes` lie; strides in elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,33 @@ impl Matrix {
         let offset = outer as isize * outer_stride + inner as isize * inner_stride;
         self.data
             .wrapping_offset(offset * self.dtype.size() as isize)
+    }
+
+    /// Asks for large pages: a gradient is fresh memory as a rule, and a fault for each small page takes
+    /// as long as its arithmetic.
+    pub(super) fn ask_for_large_pages(&self) {
+        let Layout {
+            outer,
+            inner,
+            classes,
+            outer_stride,
+            inner_stride,
+            class_stride,
+        } = self.layout;
+        let len = self.layout.rows() * classes;
+        let ways = [
+            (outer, outer_stride),
+            (inner, inner_stride),
+            (classes, class_stride),
+        ];
+        let last: isize = ways
+            .iter()
+            .map(|&(n, stride)| (n as isize - 1) * stride)
+            .sum();
+        // Of what lies in a larger buffer nothing is known.
+        if last + 1 == len as isize && ways.iter().all(|&(_, stride)| stride >= 0) {
+            memory::ask_for_large_pages(self.data, len * self.dtype.size());
+        }
     }
 
     /// `rows` rows from one on, turned: a row of the grid is a class.

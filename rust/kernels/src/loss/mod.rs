@@ -10,7 +10,7 @@
 //!
 //! Many classes that lie side by side are walked along, row by row. Few classes would leave most of a
 //! vector empty: there, as many rows as a strip has lanes are turned, so that a vector holds one class of
-//! many rows. Sums over classes are in `F` for at most 256 of them, and from there in `f64`.
+//! many rows. Sums over classes are in `F` for fewer than 300 of them, and from there in `f64`.
 
 // Several arrays are walked lane by lane: the number of the lane says so.
 #![allow(clippy::needless_range_loop)]
@@ -21,6 +21,7 @@ mod cross_entropy;
 mod exp;
 mod matrix;
 mod rows;
+mod sums;
 mod targets;
 
 pub use cross_entropy::{CrossEntropy, Losses, Reduction, cross_entropy};
