@@ -8,11 +8,12 @@ pytest.importorskip("rich")
 pytest.importorskip("torch")
 from ironstep.bench import loss as bench
 from ironstep.bench.report import OURS
+from ironstep.bench.work import measure_case
 
 
 @pytest.mark.parametrize("name", [name for name in bench.CASES if "1000" not in name])
 def test_cases_run_and_agree(name):
-    row = bench.measure_case(name, 2, rounds=1, quick=True)
+    row = measure_case(name, bench.CASES[name], 2, rounds=1, quick=True)
     assert row.failure is None
     assert row.timings.keys() > {OURS}
     assert row.figures["best"] > 0
@@ -25,10 +26,13 @@ def test_results_are_written(tmp_path):
 
 
 def test_a_case_that_differs_is_a_failure(monkeypatch):
-    right = bench.CASES["plain-10"]()
-    wrong = bench.Work(right.logits, lambda x: right.ours(x * 1.01), right.peers, None)
-    monkeypatch.setitem(bench.CASES, "wrong", lambda: wrong)
-    assert "differs from float64" in bench.measure_case("wrong", 1, rounds=1, quick=True).failure
+    class Wrong(bench.CrossEntropyLoss):
+        def forward(self, *given):
+            return super().forward(*given) * 1.01
+
+    monkeypatch.setattr(bench, "CrossEntropyLoss", Wrong)
+    row = measure_case("wrong", bench.CASES["plain-10"], 1, rounds=1, quick=True)
+    assert row.failure.startswith(f"{OURS} is off by")
 
 
 def test_a_case_that_is_not_there():

@@ -1,28 +1,18 @@
 """The losses against torch's: `python -m ironstep bench loss`."""
 
-import fnmatch
-import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own abbreviation)
 
-import ironstep
-from ironstep.bench.protocol import (
-    AT_LEAST,
-    ROUNDS,
-    WARM_UP,
-    Contestant,
-    measure,
-    quartiles_of_ratio,
-)
-from ironstep.bench.report import OURS, Report, Row, Target
-from ironstep.bench.run import OnRound, run_jobs
+from ironstep.bench.layers import Step, off_float64, timed
+from ironstep.bench.protocol import ROUNDS
+from ironstep.bench.report import OURS, Report, Target
+from ironstep.bench.work import ROUNDS_AND_RATIOS, Work, run_cases
 from ironstep.nn import CrossEntropyLoss
 
 N = 4096
@@ -30,20 +20,12 @@ PROTOCOL = (
     "Forward and backward through the module with autograd, logits of 4,096 rows in float32 unless the "
     "case says otherwise. torch gets what it takes: labels with label_smoothing, a matrix of probabilities "
     "(made before the timing), or for mixup two losses mixed; the best of them is the peer. Losses and "
-    "gradients are compared before the timing. Rounds interleave all contestants in random order and "
-    "repeat each for at least 2 ms; a time is the median over the rounds, a ratio is that of the medians "
-    "(above 1: ironstep is faster), its quartiles are those of the ratio taken round by round."
+    f"gradients are compared with float64 before the timing. {ROUNDS_AND_RATIOS}"
 )
 
 
-@dataclass
-class Work:
-    """A loss of given logits, by everybody."""
-
-    logits: Tensor
-    ours: Callable[[Tensor], Tensor]
-    peers: dict[str, Callable[[Tensor], Tensor]]
-    least: float | None
+def _of(loss: Callable[..., Tensor], target: Any) -> Step:
+    return lambda inputs: loss(inputs[0], target)
 
 
 def _work(
@@ -58,32 +40,35 @@ def _work(
     logits = torch.randn(rows[0], n_classes, *pixels, generator=generator).to(dtype)
     a, b = (torch.randint(n_classes, rows, generator=generator) for _ in range(2))
     one_hot = [F.one_hot(each, n_classes).movedim(-1, 1).to(dtype) for each in (a, b)]
-    torch_loss, ours, share, alpha = torch.nn.CrossEntropyLoss(), CrossEntropyLoss(), 0.3, 0.1
-    if kind == "mixup":
-        mixed = (share * one_hot[0] + (1 - share) * one_hot[1]).contiguous()
-        return Work(
-            logits,
-            lambda x: ours(x, (a, b, share)),
-            {
-                "two losses": lambda x: share * torch_loss(x, a) + (1 - share) * torch_loss(x, b),
-                "probabilities": lambda x: torch_loss(x, mixed),
-            },
-            least,
-        )
+    alpha, share = 0.1 if kind == "smoothed" else 0.0, 0.3
+    theirs, ours = (
+        torch.nn.CrossEntropyLoss(label_smoothing=alpha),
+        CrossEntropyLoss(label_smoothing=alpha),
+    )
+    steps = {"labels": _of(theirs, a), OURS: _of(ours, a)}
     if kind == "smoothed":
         smoothed = ((1 - alpha) * one_hot[0] + alpha / n_classes).contiguous()
-        ours_smoothed = CrossEntropyLoss(label_smoothing=alpha)
-        torch_smoothed = torch.nn.CrossEntropyLoss(label_smoothing=alpha)
-        return Work(
-            logits,
-            lambda x: ours_smoothed(x, a),
-            {
-                "labels": lambda x: torch_smoothed(x, a),
-                "probabilities": lambda x: torch_loss(x, smoothed),
-            },
-            least,
-        )
-    return Work(logits, lambda x: ours(x, a), {"labels": lambda x: torch_loss(x, a)}, least)
+        steps["probabilities"] = _of(torch.nn.CrossEntropyLoss(), smoothed)
+    elif kind == "mixup":
+        mixed = (share * one_hot[0] + (1 - share) * one_hot[1]).contiguous()
+        steps = {
+            "two losses": lambda inputs: (
+                share * theirs(inputs[0], a) + (1 - share) * theirs(inputs[0], b)
+            ),
+            "probabilities": _of(theirs, mixed),
+            OURS: _of(ours, (a, b, share)),
+        }
+    inputs = [logits.requires_grad_()]
+    runs = timed(steps, inputs, None)
+    return Work(
+        runs.pop(OURS),
+        runs,
+        logits.numel(),
+        [] if least is None else [Target("best", least)],
+        differences=partial(off_float64, steps, next(iter(steps.values())), inputs, None),
+        # A few units of rounding, of the largest gradient and of the loss.
+        tolerance=16 * torch.finfo(dtype).eps,
+    )
 
 
 CASES: dict[str, Callable[[], Work]] = {
@@ -107,81 +92,7 @@ def run(
 ) -> int:
     """Measure the cases, show the tables and write loss.md and loss.json into `out`.
 
-    Parameters and exit code are those of `ironstep.bench.optim.run`; threads are 2 if left out.
+    Parameters and exit code are those of `ironstep.bench.work.run_cases`.
     """
-    console = Console()
-    chosen = [name for name in CASES if not cases or any(fnmatch.fnmatch(name, c) for c in cases)]
-    if not chosen:
-        console.print(f"no such case; there are: {', '.join(CASES)}", style="red")
-        return 2
     report = Report("Losses: ironstep and torch", PROTOCOL, {}, quick)
-    jobs = [(name, name, count) for name in chosen for count in threads or (2,)]
-
-    def measure_one(name: str, count: int, on_round: OnRound) -> Row:
-        return measure_case(name, count, rounds, quick=quick, on_round=on_round)
-
-    before = torch.get_num_threads()
-    try:
-        return run_jobs(report, jobs, measure_one, console, out, "loss")
-    finally:
-        torch.set_num_threads(before)
-        ironstep.set_num_threads(None)
-
-
-def measure_case(
-    name: str,
-    threads: int,
-    rounds: int = ROUNDS,
-    *,
-    quick: bool = False,
-    on_round: OnRound = lambda _: None,
-) -> Row:
-    """Check and time all contestants of one case."""
-    gc.collect()
-    torch.set_num_threads(threads)
-    ironstep.set_num_threads(threads)
-    work = CASES[name]()
-    targets = [Target("best", work.least)] if work.least is not None and threads == 2 else []
-    row = Row(name, threads, work.logits.numel(), targets=targets)
-    exact = next(iter(work.peers.values()))
-    expected = _loss_and_gradient(work.logits.double(), exact)
-    contestants = []
-    for contestant, function in {**work.peers, OURS: work.ours}.items():
-        logits = work.logits.clone()
-        difference = max(
-            (a.double() - b).abs().max().item() / b.abs().max().item()
-            for a, b in zip(_loss_and_gradient(logits, function), expected, strict=True)
-        )
-        row.differences[contestant] = difference
-        # A few units of rounding, of the largest gradient and of the loss.
-        if not difference <= 16 * torch.finfo(work.logits.dtype).eps:
-            row.failure = f"{contestant} differs from float64 by {difference:.1e}"
-            return row
-        contestants.append(Contestant(contestant, partial(_step, logits, function)))
-    row.timings = measure(
-        contestants,
-        rounds=min(rounds, 2) if quick else rounds,
-        warm_up=1 if quick else WARM_UP,
-        at_least=0 if quick else AT_LEAST,
-        on_round=on_round,
-    )
-    times = {contestant: timing.median for contestant, timing in row.timings.items()}
-    row.figures = {peer: time / times[OURS] for peer, time in times.items() if peer != OURS}
-    row.best = min(work.peers, key=times.__getitem__)
-    row.figures["best"] = times[row.best] / times[OURS]
-    row.quartiles = quartiles_of_ratio(row.timings[row.best], row.timings[OURS])
-    return row
-
-
-def _step(logits: Tensor, function: Callable[[Tensor], Tensor]) -> None:
-    logits.grad = None
-    function(logits).backward()  # type: ignore[no-untyped-call]
-
-
-def _loss_and_gradient(
-    logits: Tensor, function: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
-    logits.requires_grad_()
-    loss = function(logits)
-    (gradient,) = torch.autograd.grad(loss, logits)
-    return loss.detach(), gradient
+    return run_cases(report, "loss", CASES, chosen=cases, threads=threads, rounds=rounds, out=out)

@@ -6,11 +6,11 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
-from torch.nn import functional as F  # noqa: N812 (torch's own abbreviation)
 
 from ironstep import _native
 from ironstep.functional._loss import coefficients
+from ironstep.nn import _loss_in_torch
+from ironstep.nn._normalize import is_watched
 
 Target: TypeAlias = Tensor | tuple[Tensor, Tensor, float | Tensor]
 
@@ -123,7 +123,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         """
         other: Tensor | None = None
         share: float | Tensor | None = None
-        if isinstance(target, tuple | list):
+        if isinstance(target, (tuple, list)):
             target, other, share = _mixed(input, target)
         if sample_weight is not None:
             _check_shape("sample_weight", sample_weight, input)
@@ -138,7 +138,11 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
             self.label_smoothing,
             self.smoothing,
         )
-        if not _is_plain_torch() or not case.is_native(input):
+        if is_watched():
+            return case.by_torch(input)
+        if isinstance(share, Tensor):
+            _check_share(share)
+        if not case.is_native(input):
             return case.by_torch(input)
         if input.requires_grad and torch.is_grad_enabled():
             loss: Tensor = _CrossEntropy.apply(input, case)
@@ -172,22 +176,21 @@ def _check_shape(name: str, tensor: Any, logits: Tensor) -> None:
         )
 
 
+def _check_share(share: Tensor) -> None:
+    """Refuse what is outside [0, 1], where it can be seen without waiting for a device."""
+    if _is_on_cpu(share, _FLOATS):
+        least, most = (
+            (float(each) for each in share.detach().aminmax()) if share.numel() else (0, 1)
+        )
+        if not 0 <= least <= most <= 1:
+            raise ValueError(
+                f"target[2]: got values from {least} to {most}; shares from 0 to 1 expected"
+            )
+
+
 def _shape_of_rows(logits: Tensor) -> torch.Size:
     shape = logits.shape
     return shape[:1] + shape[2:] if len(shape) > 1 else shape[:0]
-
-
-def _is_plain_torch() -> bool:
-    """Whether nothing but autograd looks at operations: no transform, mode, tracer or autocast."""
-    return not (
-        torch.compiler.is_compiling()
-        or forward_ad._current_level >= 0
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._len_torch_function_stack()
-        or torch._C._get_tracing_state() is not None
-        or torch.is_autocast_enabled("cpu")
-    )
 
 
 def _is_on_cpu(tensor: Any, dtypes: frozenset[torch.dtype]) -> bool:
@@ -198,6 +201,7 @@ def _is_on_cpu(tensor: Any, dtypes: frozenset[torch.dtype]) -> bool:
         and tensor.device.type == "cpu"
         and tensor.layout is torch.strided
         and not tensor.is_neg()
+        and (tensor.data_ptr() != 0 or not tensor.numel())  # a storage that was resized to nothing
     )
 
 
@@ -277,69 +281,18 @@ class _Case:
 
     def by_torch(self, logits: Tensor) -> Tensor:
         """Compute the same in torch's operations, which know everything else."""
-        target, other, share, weight = self.target, self.other, self.share, self.weight
-        is_torch_form = self.smoothing == "szegedy" or self.label_smoothing == 0
-        if is_torch_form and other is None and self.sample_weight is None:
-            return F.cross_entropy(
-                logits,
-                target,
-                weight=weight,
-                ignore_index=self.ignore_index,
-                reduction=self.reduction,
-                label_smoothing=self.label_smoothing,
-            )
-        dim = min(1, logits.dim() - 1)
-        n_classes = logits.shape[dim]
-        hit, spread = coefficients(self.smoothing, self.label_smoothing, n_classes)
-        negative = -F.log_softmax(logits, dim)
-        weighted = negative
-        if weight is not None:
-            weighted = negative * weight.reshape(
-                (1,) * dim + (-1,) + (1,) * (logits.dim() - dim - 1)
-            )
-        if target.shape == logits.shape and other is None:
-            losses = (weighted * (hit * target + spread)).sum(dim)
-            weights = torch.ones_like(losses)
-        else:
-            losses, weights = self._of_labels(negative, weighted, target, hit, spread, dim)
-            if other is not None and share is not None:
-                losses_b, weights_b = self._of_labels(negative, weighted, other, hit, spread, dim)
-                if isinstance(share, Tensor):
-                    share = share.to(losses.dtype)
-                losses = share * losses + (1 - share) * losses_b
-                weights = share * weights + (1 - share) * weights_b
-        if self.sample_weight is not None:
-            own = self.sample_weight.to(losses.dtype)
-            losses, weights = losses * own, weights * own
-        if self.reduction == "none":
-            return losses
-        if self.reduction == "sum":
-            return losses.sum()
-        if self.reduction != "mean":
-            raise ValueError(f"{self.reduction} is not a valid value for reduction")
-        return losses.sum() / weights.sum()
-
-    def _of_labels(
-        self,
-        negative: Tensor,
-        weighted: Tensor,
-        labels: Tensor,
-        hit: float,
-        spread: float,
-        dim: int,
-    ) -> tuple[Tensor, Tensor]:
-        """Each row's loss and weight, for one list of classes."""
-        losses = hit * F.nll_loss(
-            -negative, labels, self.weight, ignore_index=self.ignore_index, reduction="none"
+        return _loss_in_torch.cross_entropy(
+            logits,
+            self.target,
+            self.other,
+            self.share,
+            weight=self.weight,
+            sample_weight=self.sample_weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+            smoothing=self.smoothing,
         )
-        ignored = labels == self.ignore_index
-        if spread:
-            losses = losses + spread * weighted.sum(dim).masked_fill(ignored, 0)
-        if self.weight is None:
-            weights = torch.ones_like(losses)
-        else:
-            weights = self.weight[labels.masked_fill(ignored, 0)]
-        return losses, weights.masked_fill(ignored, 0)
 
 
 def _classes(logits: Tensor) -> torch.Size:

@@ -6,6 +6,7 @@
 pub mod dtype;
 mod fork;
 pub mod isa;
+mod lanes;
 pub mod loss;
 mod memory;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! A place for the result of each tile of a job.
+//! A place for the result of each tile of a job, and the sum of such results.
 
 use std::cell::UnsafeCell;
 
@@ -22,5 +22,17 @@ impl<T> Slots<T> {
 
     pub(crate) fn into_values(self) -> Vec<T> {
         self.0.into_iter().map(UnsafeCell::into_inner).collect()
+    }
+}
+
+/// The sum over a balanced tree: its rounding error grows with the logarithm of the length.
+pub(crate) fn pairwise_sum(values: &[f64]) -> f64 {
+    match values {
+        [] => 0.0,
+        [value] => *value,
+        _ => {
+            let (left, right) = values.split_at(values.len() / 2);
+            pairwise_sum(left) + pairwise_sum(right)
+        }
     }
 }

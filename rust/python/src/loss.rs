@@ -14,7 +14,8 @@ use crate::optim::num_threads;
 use crate::tensor::{Arena, Torch, shape_text, type_name, view_of_array};
 
 /// Logits below which a loss is not worth another thread, nor letting go of the GIL.
-// measured: with 8 Ki logits the second thread gains what waking it costs
+// measured: with 8 Ki logits of 10 classes (23 µs) a second thread saves a quarter; of 100 classes (10 µs)
+// it costs 1 µs, and saves a quarter from 32 Ki on
 const SMALL: usize = 8 * 1024;
 
 /// The loss, and by what the sum over the rows was divided.

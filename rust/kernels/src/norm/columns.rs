@@ -3,12 +3,12 @@
 
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
-use super::lanes::{LANES, Lanes, Used, read, strips_of};
 use super::map::{self, Mask, NONE, OF_INPUT, OF_OUTPUT, passing};
 use super::moments::{Runs, in_range, merge};
 use super::{Gradient, Normal, in_wider};
 use crate::dtype::Float;
 use crate::isa::per_isa;
+use crate::lanes::{LANES, Lanes, Used, read, strips_of};
 
 /// A value for each column, of each of the `N` numbers that a map has.
 pub(super) struct Columns<F, const N: usize>([Vec<F>; N]);

@@ -17,7 +17,6 @@
 //! misses of μ goes into the addend.
 
 mod columns;
-mod lanes;
 mod map;
 mod moments;
 mod rows;
@@ -395,7 +394,7 @@ fn relu_passes<F: Float>(z: F) -> bool {
 /// `dy` and `x − center` in the type of the sums.
 #[inline(always)]
 fn in_wider<F: Float, A: Float>(dy: F, x: F, center: F) -> (A, A) {
-    use lanes::convert;
+    use crate::lanes::convert;
     let distance = if A::DTYPE == F::DTYPE {
         convert(x - center)
     } else {

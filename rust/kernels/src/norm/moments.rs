@@ -13,8 +13,8 @@
 use std::slice;
 
 use super::Statistics;
-use super::lanes::{LANES, Lanes, each_strip, read, total};
 use crate::dtype::Float;
+use crate::lanes::{LANES, Lanes, read, total};
 
 /// Count, mean and sum of squared distances from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -95,6 +95,30 @@ impl Runs {
         self.rows * self.cols
     }
 }
+
+/// Runs a block for every strip of every run, with its start and the lanes that count.
+macro_rules! each_strip {
+    ($runs:expr, |$start:ident, $used:ident| $block:block) => {{
+        use $crate::lanes::Used;
+        let runs: $crate::norm::moments::Runs = $runs;
+        let rest = runs.cols % LANES;
+        for row in 0..runs.rows {
+            let run = row * runs.pitch;
+            for strip in 0..runs.cols / LANES {
+                let ($start, $used) = (run + strip * LANES, Used::All);
+                $block
+            }
+            if rest > 0 && runs.cols > LANES {
+                let ($start, $used) = (run + runs.cols - LANES, Used::Last(rest));
+                $block
+            } else if rest > 0 {
+                let ($start, $used) = (run, Used::First(rest));
+                $block
+            }
+        }
+    }};
+}
+pub(super) use each_strip;
 
 /// The moments of a part, computed in `A`.
 ///

@@ -4,12 +4,12 @@
 //! results are put together in their order; the tiles depend on the shape alone.
 
 use super::columns::{self, Columns};
-use super::lanes::LANES;
 use super::moments::{Runs, merge};
 use super::stage::Stage;
 use super::{Backward, Forward, Statistics, Sums};
 use crate::dtype::Float;
 use crate::isa::Isa;
+use crate::lanes::LANES;
 use crate::pool;
 use crate::slots::Slots;
 

@@ -2,12 +2,12 @@
 
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
-use super::lanes::{LANES, Lanes, each_strip, read, total};
 use super::map::{self, Mask, NONE, OF_INPUT, OF_OUTPUT, passing};
-use super::moments::{Moments, Runs, in_range, moments_in};
+use super::moments::{Moments, Runs, each_strip, in_range, moments_in};
 use super::{Gradient, Normal, Sums, in_wider};
 use crate::dtype::Float;
 use crate::isa::per_isa;
+use crate::lanes::{LANES, Lanes, read, total};
 
 per_isa! {
     /// # Safety

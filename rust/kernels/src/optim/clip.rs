@@ -8,10 +8,9 @@
 //! Squares are summed in `f64`, in the same order for any number of threads and any instruction set:
 //! 32 lanes a block, then pairwise over lanes, blocks and tiles.
 
-use std::cell::UnsafeCell;
-
 use crate::dtype::{DType, Float, Grid};
 use crate::isa::{Isa, per_isa};
+use crate::slots::{Slots, pairwise_sum};
 use crate::work::{BLOCK, Tensor, WorkList};
 
 /// The Euclidean norm of operand 0 of all tensors.
@@ -20,14 +19,7 @@ use crate::work::{BLOCK, Tensor, WorkList};
 /// That operand is valid for reads over its whole layout until the call returns, and `work` was made
 /// of `tensors`.
 pub unsafe fn grad_norm(isa: Isa, threads: usize, tensors: &[Tensor], work: &WorkList) -> f64 {
-    struct Slot(UnsafeCell<f64>);
-    // SAFETY: slot i is written by the one thread that runs tile i, and read after all have ended.
-    unsafe impl Sync for Slot {}
-    let slots: Vec<Slot> = work
-        .tiles()
-        .iter()
-        .map(|_| Slot(UnsafeCell::new(0.0)))
-        .collect();
+    let slots = Slots::new(work.tiles().len(), || 0.0);
     work.run(threads, &|index| {
         let tile = &work.tiles()[index];
         let tensor = &tensors[tile.tensor];
@@ -40,23 +32,10 @@ pub unsafe fn grad_norm(isa: Isa, threads: usize, tensors: &[Tensor], work: &Wor
             }
         });
         let sums: Vec<f64> = sums.collect();
-        // SAFETY: see `Slot`.
-        unsafe { *slots[index].0.get() = pairwise_sum(&sums) };
+        // SAFETY: a tile is run by one thread.
+        unsafe { slots.set(index, pairwise_sum(&sums)) };
     });
-    let sums: Vec<f64> = slots.into_iter().map(|slot| slot.0.into_inner()).collect();
-    pairwise_sum(&sums).sqrt()
-}
-
-/// The sum over a balanced tree: its rounding error grows with the logarithm of the length.
-fn pairwise_sum(values: &[f64]) -> f64 {
-    match values {
-        [] => 0.0,
-        [value] => *value,
-        _ => {
-            let (left, right) = values.split_at(values.len() / 2);
-            pairwise_sum(left) + pairwise_sum(right)
-        }
-    }
+    pairwise_sum(&slots.into_values()).sqrt()
 }
 
 /// The factor that torch's `clip_grad_norm_` applies.

@@ -8,19 +8,19 @@ use crate::dtype::Float;
 
 /// Elements of a strip.
 // Four vectors of AVX2, two of AVX-512: enough sums at a time to hide what an addition takes.
-pub(super) const LANES: usize = 32;
+pub(crate) const LANES: usize = 32;
 
-pub(super) type Lanes<A> = [A; LANES];
+pub(crate) type Lanes<A> = [A; LANES];
 
 /// A value of another type of computation: the wider one where sums of this overflow.
 #[inline(always)]
-pub(super) fn convert<F: Float, A: Float>(value: F) -> A {
+pub(crate) fn convert<F: Float, A: Float>(value: F) -> A {
     A::from_f64(value.to_f64())
 }
 
 /// Which lanes of a strip count.
 #[derive(Clone, Copy)]
-pub(super) enum Used {
+pub(crate) enum Used {
     All,
     First(usize),
     /// The others have been counted: it is quicker to read a whole strip than a part of one.
@@ -32,7 +32,7 @@ pub(super) enum Used {
 /// # Safety
 /// The elements that count are valid for reads; with the last of them, the whole strip is.
 #[inline(always)]
-pub(super) unsafe fn read<F: Float, A: Float>(
+pub(crate) unsafe fn read<F: Float, A: Float>(
     from: *const F,
     used: Used,
     pad: &Lanes<A>,
@@ -61,21 +61,24 @@ pub(super) unsafe fn read<F: Float, A: Float>(
     lanes
 }
 
+/// All lanes in one, over a balanced tree.
+#[inline(always)]
+pub(crate) fn tree<T: Copy>(lanes: Lanes<T>, join: impl Fn(T, T) -> T) -> T {
+    // Each half by itself: as a loop it does not become vectors.
+    let half: [T; 16] = std::array::from_fn(|i| join(lanes[i], lanes[i + 16]));
+    let half: [T; 8] = std::array::from_fn(|i| join(half[i], half[i + 8]));
+    let half: [T; 4] = std::array::from_fn(|i| join(half[i], half[i + 4]));
+    join(join(half[0], half[2]), join(half[1], half[3]))
+}
+
 /// The lanes' sum, pairwise.
 #[inline(always)]
-pub(super) fn total<A: Float>(lanes: &Lanes<A>) -> f64 {
+pub(crate) fn total<A: Float>(lanes: &Lanes<A>) -> f64 {
     let mut sums = [0.0; LANES];
     for (sum, lane) in sums.iter_mut().zip(lanes) {
         *sum = lane.to_f64();
     }
-    let mut n = LANES;
-    while n > 1 {
-        n /= 2;
-        for l in 0..n {
-            sums[l] += sums[l + n];
-        }
-    }
-    sums[0]
+    tree(sums, |a, b| a + b)
 }
 
 /// Runs a block for every strip of a run of `len` columns, with its first column and its width. The
@@ -95,28 +98,4 @@ macro_rules! strips_of {
         }
     }};
 }
-pub(super) use strips_of;
-
-/// Runs a block for every strip of every run, with its start and the lanes that count.
-macro_rules! each_strip {
-    ($runs:expr, |$start:ident, $used:ident| $block:block) => {{
-        use $crate::norm::lanes::Used;
-        let runs: $crate::norm::moments::Runs = $runs;
-        let rest = runs.cols % LANES;
-        for row in 0..runs.rows {
-            let run = row * runs.pitch;
-            for strip in 0..runs.cols / LANES {
-                let ($start, $used) = (run + strip * LANES, Used::All);
-                $block
-            }
-            if rest > 0 && runs.cols > LANES {
-                let ($start, $used) = (run + runs.cols - LANES, Used::Last(rest));
-                $block
-            } else if rest > 0 {
-                let ($start, $used) = (run, Used::First(rest));
-                $block
-            }
-        }
-    }};
-}
-pub(super) use each_strip;
+pub(crate) use strips_of;
