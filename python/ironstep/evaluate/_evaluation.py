@@ -175,7 +175,7 @@ class Evaluation:
                 "threshold_from: needs a rule as threshold: youden, sensitivity=0.95, …"
             )
         self.options: dict[str, Any] = {
-            "positive": name_of(positive),
+            "positive": plain(name_of(positive)),
             "threshold": threshold,
             "threshold_from": threshold_from is not None,
             "prevalence": prevalence,
