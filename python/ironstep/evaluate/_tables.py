@@ -26,7 +26,7 @@ _LATEX = str.maketrans(
         "–": "--", "χ": r"$\chi$", "²": r"\textsuperscript{2}", "−": r"$-$", "’": "'",
     }
 )  # fmt: skip
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&!])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~$!])")
 
 
 class Table(NamedTuple):
@@ -109,7 +109,7 @@ def _harmless(cell: str) -> str:
 
 
 def _in_markdown(cell: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", cell)
+    return _MARKDOWN.sub(r"\\\1", html.escape(cell, quote=False))
 
 
 # --- numbers for readers ---
