@@ -229,10 +229,19 @@ def _strings(column: pyarrow.ChunkedArray) -> NDArray[Any]:
 
 
 def _codes(column: pyarrow.ChunkedArray) -> NDArray[Any]:
-    """Numbers in the place of names, −1 for an empty cell: who a patient is, nobody needs to know."""
+    """Numbers in the place of names, in the names' order; −1 for an empty cell."""
     coded = column if pyarrow.types.is_dictionary(column.type) else column.dictionary_encode()
-    codes = coded.combine_chunks().indices if coded.num_chunks != 1 else coded.chunk(0).indices
-    return np.asarray(compute.fill_null(codes, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    coded = coded.unify_dictionaries().combine_chunks()
+    if isinstance(coded, pyarrow.ChunkedArray):
+        coded = coded.chunk(0)
+    names = coded.dictionary.to_numpy(zero_copy_only=False)
+    if names.dtype.kind == "O":
+        names = names.astype(str)
+    rank = np.empty(len(names) + 1, dtype=np.int64)
+    rank[:-1][np.argsort(names, kind="stable")] = np.arange(len(names))
+    rank[-1] = -1
+    codes = compute.fill_null(coded.indices, len(names)).to_numpy(zero_copy_only=False)
+    return np.asarray(rank[codes], dtype=np.int64)
 
 
 def _floats(path: Path, name: str, column: pyarrow.ChunkedArray) -> NDArray[np.float64]:
