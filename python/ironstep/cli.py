@@ -33,7 +33,8 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 def main() -> None:
     """Run the command line and exit."""
     # Not at the top: typer is optional, and importing this module must not fail without it.
-    _require("command line", "demo", "typer", "rich")
+    extra = "evaluate" if sys.argv[1:2] == ["evaluate"] else "demo"
+    _require("command line", extra, "typer", "rich")
     _app()()
 
 

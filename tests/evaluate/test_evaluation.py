@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -440,3 +442,18 @@ def test_data_frames_are_taken(columns):
     expected = evaluate(columns, groups=columns["patient"])
     assert made.models[1].rows == expected.models[1].rows
     assert {group.column for group in made.subgroups} == {"site"}
+
+
+def test_the_sentence_that_the_page_quotes_is_what_its_example_says():
+    page = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    given = {}
+    exec(code[: code.index("page = ")], given)  # all but the report
+    (quoted,) = re.findall(r"^> (.*)$", page, re.MULTILINE)
+    assert quoted == given["evaluation"].findings[0].text
+
+
+def test_how_something_was_computed_is_a_note_and_no_warning(columns):
+    made = Evaluation(columns["y"], columns["model_a"] * 10, threshold=5, n_resamples=20)
+    assert not texts(made, "warning")
+    assert any("no probabilities" in text for text in texts(made, "note"))

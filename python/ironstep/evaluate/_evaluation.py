@@ -354,8 +354,6 @@ class Evaluation:
                 "the threshold is chosen without the weights; no corrected rates with them"
             )
             return None
-        if self._cases.groups is not None:
-            notes.append("the corrected rates' limits resample cases, not groups")
         self._progress(f"{plain(name)}: threshold, judged")
         rule, value = self._rule if isinstance(self._rule, tuple) else ("youden", None)
         return metrics.choose_and_judge(
@@ -386,6 +384,8 @@ class Evaluation:
             random_state=self._seed,
         )
         n_resamples = self._affordable(20_000_000)
+        if n_resamples < self._n_resamples:
+            notes.append(f"the calibration curve's band is of {n_resamples} resamples")
         try:
             if len(score) <= MOST_DISTINCT or len(np.unique(score)) <= MOST_DISTINCT:
                 return metrics.calibration(cases.truth, score, n_resamples=n_resamples, **common)
@@ -532,8 +532,9 @@ class Evaluation:
     def _subgroups(self) -> list[Subgroup]:
         found = []
         for name, values in self._cases.by.items():
-            texts = np.array([plain(name_of(value)) for value in values.tolist()], dtype=object)
-            distinct = sorted(set(texts.tolist()))
+            shown_as = {value: plain(name_of(value)) for value in set(values.tolist())}
+            texts = np.array([shown_as[value] for value in values.tolist()], dtype=object)
+            distinct = sorted(set(shown_as.values()))
             if len(distinct) > MOST_SUBGROUPS:
                 raise InputError(
                     f"by: {shown(name)} has {len(distinct)} different values; "

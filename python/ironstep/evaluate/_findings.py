@@ -20,11 +20,14 @@ FEW_OF_A_CLASS = 20
 
 
 def findings(evaluation: Evaluation) -> Iterator[Finding]:
-    """Results first, then warnings."""
+    """Results first, then warnings, then notes."""
     for text in _results(evaluation):
         yield Finding("result", text)
     for text in dict.fromkeys(_warnings(evaluation)):
         yield Finding("warning", text)
+    for model in evaluation.models:
+        for note in model.notes:
+            yield Finding("note", f"{model.name}: {note}.")
 
 
 def _results(evaluation: Evaluation) -> Iterator[str]:
@@ -117,6 +120,8 @@ def _warnings(evaluation: Evaluation) -> Iterator[str]:
             yield f"{count} {name} cases are few: below {FEW_OF_A_CLASS} intervals may be too narrow."
     for model in evaluation.models:
         yield from _of_model(model)
+        if model.chosen is not None and flow.n_groups is not None:
+            yield f"{model.name}: limits of the corrected rates are of resampled cases, not groups."
     for subgroup in evaluation.subgroups:
         for count, name in ((subgroup.n_positive, "positive"), (subgroup.n_negative, "negative")):
             if count == 0:
@@ -142,8 +147,6 @@ def _of_model(model: Model) -> Iterator[str]:
                 # What is said of groups holds for all criteria, and of cells for one.
                 about = "" if "groups are" in note else f"{model.name}, {row.title}: "
                 yield f"{about}{note}."
-    for note in model.notes:
-        yield f"{model.name}: {note}."
 
 
 def _ids_repeat(evaluation: Evaluation) -> bool:

@@ -225,7 +225,7 @@ def _values(column: pyarrow.ChunkedArray) -> NDArray[Any]:
 
 
 def _strings(column: pyarrow.ChunkedArray) -> NDArray[Any]:
-    return np.array(column.cast(pyarrow.string()).to_pylist(), dtype=object)
+    return np.asarray(column.cast(pyarrow.string()).to_numpy(), dtype=object)
 
 
 def _codes(column: pyarrow.ChunkedArray) -> NDArray[Any]:

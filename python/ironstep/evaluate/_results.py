@@ -16,9 +16,9 @@ Floats = NDArray[np.float64]
 
 
 class Finding(NamedTuple):
-    """One sentence, and whether it is something to be careful about."""
+    """One sentence: a result, something to be careful about, or how something was computed."""
 
-    kind: Literal["result", "warning"]
+    kind: Literal["result", "warning", "note"]
     text: str
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DONE, FOUND, WRONG_INPUT = 0, 1, 2
 # The rest is in the sentences below them, or too wide for a terminal.
 ON_TERMINAL = ("confusion", "criteria", "comparisons", "subgroups")
+STYLES = {"result": "", "warning": "yellow", "note": "dim"}
 NOT_ON_TERMINAL = ("Method of the interval", "Test")
 
 
@@ -134,8 +135,7 @@ def show(evaluation: Evaluation, console: Console) -> None:
         if name in found:
             console.print(_rich(found[name]), end="\n\n")
     for finding in evaluation.findings:
-        is_warning = finding.kind == "warning"
-        text = Text("! " if is_warning else "- ", style="yellow" if is_warning else "")
+        text = Text("! " if finding.kind == "warning" else "- ", style=STYLES[finding.kind])
         console.print(text.append(finding.text))
     console.print()
 
