@@ -39,7 +39,7 @@ def test_python_m_ironstep_shows_the_commands():
     done = subprocess.run(
         [sys.executable, "-m", "ironstep", "--help"], capture_output=True, text=True, check=True
     )
-    assert all(command in done.stdout for command in ("demo", "bench", "config"))
+    assert all(command in done.stdout for command in ("demo", "evaluate", "bench", "config"))
 
 
 def test_importing_the_command_line_needs_nothing_optional():
@@ -67,6 +67,9 @@ def test_config_works_without_torch(monkeypatch, capsys):
         (["demo"], "sklearn", "scikit-learn", "demo"),
         (["demo"], "matplotlib", "matplotlib", "demo"),
         (["config"], "typer", "typer", "demo"),
+        (["evaluate"], "typer", "typer", "evaluate"),
+        (["evaluate", "p.csv", "--label", "y", "--score", "s"], "pyarrow", "pyarrow", "evaluate"),
+        (["evaluate", "p.csv", "--label", "y", "--score", "s"], "scipy", "scipy", "evaluate"),
         (["config"], "rich", "rich", "demo"),
         (["bench", "optim"], "torch", "torch", "bench"),
         (["bench", "metrics"], "sklearn", "scikit-learn", "bench"),

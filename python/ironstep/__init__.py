@@ -2,7 +2,7 @@
 
 `ironstep.optim` has torch's optimizers with a native step and `ironstep.nn` torch's layers and losses
 with native kernels (both need torch), `ironstep.functional` the same for numpy arrays,
-`ironstep.metrics` criteria for classifiers with their intervals.
+`ironstep.metrics` criteria for classifiers with their intervals, `ironstep.evaluate` reports of them.
 Importing this package imports numpy alone: these are imported when they are first asked for.
 """
 
@@ -14,13 +14,14 @@ from ironstep import _native
 from ironstep._config import config, get_num_threads, set_num_threads, show_config
 
 if TYPE_CHECKING:
-    from ironstep import functional, metrics, nn, optim
+    from ironstep import evaluate, functional, metrics, nn, optim
 
 __version__: str = _native.__version__
 
 __all__ = [
     "__version__",
     "config",
+    "evaluate",
     "functional",
     "get_num_threads",
     "metrics",
@@ -32,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in ("functional", "metrics", "nn", "optim"):
+    if name in ("evaluate", "functional", "metrics", "nn", "optim"):
         return importlib.import_module(f"ironstep.{name}")
     raise AttributeError(f"module 'ironstep' has no attribute {name!r}")
 

@@ -1,7 +1,8 @@
 """The command line: `ironstep`, or `python -m ironstep`.
 
-Exit codes: 0 done; 1 ironstep and torch differ by more than rounding explains; 2 wrong use, or
-something is not installed; 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 ironstep and torch differ by more than rounding explains, or `evaluate --strict`
+has something to warn of; 2 wrong use or wrong input, or something is not installed; 130 stopped by
+Ctrl-C.
 """
 
 import contextlib
@@ -32,7 +33,8 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 def main() -> None:
     """Run the command line and exit."""
     # Not at the top: typer is optional, and importing this module must not fail without it.
-    _require("command line", "demo", "typer", "rich")
+    extra = "evaluate" if sys.argv[1:2] == ["evaluate"] else "demo"
+    _require("command line", extra, "typer", "rich")
     _app()()
 
 
@@ -77,6 +79,92 @@ def _app() -> "typer.Typer":
             from ironstep.demo import run
 
             return run(out, seed=seed, quick=quick, threads=threads)
+
+        finish(work)
+
+    @app.command()
+    def evaluate(
+        file: Annotated[Path, typer.Argument(help="Predictions: .csv, .tsv, .parquet or .arrow.")],
+        label: Annotated[
+            str, typer.Option(help="Column with the true labels, two different ones.")
+        ],
+        score: Annotated[
+            list[str], typer.Option(help="Column with a model's scores; may be repeated.")
+        ],
+        positive: Annotated[str, typer.Option(help="The label of the positive class.")] = "1",
+        group: Annotated[
+            str | None, typer.Option(help="Column with the patient of each case.")
+        ] = None,
+        by: Annotated[
+            list[str] | None, typer.Option(help="Column that makes subgroups; may be repeated.")
+        ] = None,
+        weight: Annotated[str | None, typer.Option(help="Column with weights.")] = None,
+        weight_type: Annotated[
+            str | None, typer.Option(help="What weights are: frequency or sampling.")
+        ] = None,
+        id: Annotated[str | None, typer.Option(help="Column that names the cases.")] = None,  # noqa: A002 - the option's name
+        threshold: Annotated[
+            str | None,
+            typer.Option(
+                help="A number, youden, sensitivity=0.95, specificity=0.9 or cost=5. If left out, 0.5 "
+                "for probabilities, else youden."
+            ),
+        ] = None,
+        threshold_from: Annotated[
+            Path | None, typer.Option(help="Other predictions, which choose the threshold.")
+        ] = None,
+        prevalence: Annotated[
+            float | None, typer.Option(help="Share of positives for predictive values.")
+        ] = None,
+        missing: Annotated[
+            str, typer.Option(help="Missing scores: error, exclude, positive or negative.")
+        ] = "error",
+        confidence: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+        resamples: Annotated[int, typer.Option(help="For what has no formula.")] = 2000,
+        margin: Annotated[
+            float | None, typer.Option(help="By how much a non-inferior model may be worse.")
+        ] = None,
+        seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the resamples.")] = 0,
+        out: Annotated[
+            Path | None, typer.Option(help="Folder for page, pictures, tables and report.json.")
+        ] = None,
+        quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
+        json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
+        strict: Annotated[
+            bool, typer.Option("--strict", help="Exit code 1 if there is something to warn of.")
+        ] = False,
+    ) -> None:
+        """Judge the predictions in a file, with confidence intervals, and write a report."""
+
+        def work() -> int:
+            _require("evaluation", "evaluate", "scipy", "pyarrow")
+            if out is not None:
+                _require("report", "evaluate", "matplotlib", "jinja2")
+            from ironstep.evaluate._run import run
+
+            return run(
+                file,
+                label=label,
+                score=score,
+                positive=positive,
+                group=group,
+                by=by or (),
+                weight=weight,
+                weight_type=weight_type,
+                id=id,
+                threshold=threshold,
+                threshold_from=threshold_from,
+                prevalence=prevalence,
+                missing=missing,
+                confidence_level=confidence,
+                n_resamples=resamples,
+                margin=margin,
+                random_state=seed,
+                out=out,
+                quiet=quiet,
+                as_json=json,
+                strict=strict,
+            )
 
         finish(work)
 

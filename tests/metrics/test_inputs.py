@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ironstep.metrics import accuracy_score, confusion_matrix
+from ironstep.metrics._arguments import group_codes
 from ironstep.metrics._inputs import (
     binary_targets,
     check_consistent_length,
@@ -267,3 +268,16 @@ def test_sklearn_and_scipy_are_not_imported():
         "assert not {'sklearn', 'scipy', 'pandas', 'torch'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
+@pytest.mark.parametrize("at", ["least", "zero", "most"])
+@pytest.mark.parametrize("spread", [1, 40, 100])
+def test_groups_are_numbered_in_order_whatever_their_numbers(dtype, at, spread):
+    info = np.iinfo(dtype)
+    low = {"least": info.min, "zero": 0, "most": info.max - spread}[at]
+    random = np.random.default_rng(spread)
+    values = np.array([low + int(step) for step in random.integers(0, spread + 1, 30)], dtype=dtype)
+    values[:2] = low, low + spread
+    _, expected = np.unique(values, return_inverse=True)
+    assert group_codes(values).tolist() == expected.tolist()

@@ -15,7 +15,7 @@ def package_files(root):
     return {
         path.relative_to(root / "python").as_posix()
         for path in (root / "python").rglob("*")
-        if path.suffix in {".py", ".pyi"} or path.name == "py.typed"
+        if path.suffix in {".py", ".pyi", ".j2"} or path.name == "py.typed"
     }
 
 

@@ -381,7 +381,7 @@ def _covariance_by_class(influences: list[Any], is_positive: Flags, groups: Code
     sums = {}
     factor = {}
     for sign, cases in ((1, is_positive), (0, ~is_positive)):
-        present = len(np.unique(groups[cases]))
+        present = np.count_nonzero(np.bincount(groups[cases]))
         factor[sign] = present / (present - 1) if present > 1 else math.nan
         sums[sign] = np.stack(
             [

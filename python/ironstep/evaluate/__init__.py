@@ -1,0 +1,36 @@
+"""From predictions to a report: `Evaluation` judges models by the same cases and writes what it finds.
+
+Needs the extra ``evaluate``: ``pip install "ironstep[evaluate]"``.
+"""
+
+from ironstep.evaluate._cases import Flow
+from ironstep.evaluate._errors import InputError
+from ironstep.evaluate._evaluation import Evaluation
+from ironstep.evaluate._results import (
+    Band,
+    Curve,
+    Finding,
+    Mistake,
+    Model,
+    Paired,
+    Row,
+    Subgroup,
+    Threshold,
+)
+from ironstep.evaluate._tables import Table
+
+__all__ = [
+    "Band",
+    "Curve",
+    "Evaluation",
+    "Finding",
+    "Flow",
+    "InputError",
+    "Mistake",
+    "Model",
+    "Paired",
+    "Row",
+    "Subgroup",
+    "Table",
+    "Threshold",
+]

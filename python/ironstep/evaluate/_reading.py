@@ -1,0 +1,278 @@
+"""Predictions from a file: the columns that are asked for, checked."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow
+from pyarrow import compute
+
+from ._errors import InputError, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+# What a column with a patient's number tends to be called.
+_LIKE_A_PATIENT = re.compile(r"(patient|subject|person|participant|mrn|pid)", re.IGNORECASE)
+_SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """A file's columns; None where a column was not asked for, or a cell is empty."""
+
+    name: str
+    sha256: str
+    n_rows: int
+    label: NDArray[Any]
+    scores: dict[str, NDArray[np.float64]]
+    """NaN where a cell is empty."""
+    group: NDArray[Any] | None
+    by: dict[str, NDArray[Any]]
+    weight: NDArray[np.float64] | None
+    id: NDArray[Any] | None
+    likely_group: str | None
+    """A column that looks like patients, with repetitions, where no group was asked for."""
+
+
+def read_predictions(
+    path: str | Path,
+    *,
+    label: str,
+    scores: Sequence[str],
+    group: str | None = None,
+    by: Sequence[str] = (),
+    weight: str | None = None,
+    id: str | None = None,  # noqa: A002 - what the column is called
+) -> Predictions:
+    """Read the columns of a CSV, TSV, Parquet or Arrow file.
+
+    Parameters
+    ----------
+    path : path
+        The suffix says which: .csv, .tsv, .tab, .txt, .parquet, .pq, .arrow, .feather, .ipc. Of a .csv
+        file whose heading has semicolons and no comma, semicolons are the separators.
+    label, group, weight, id : str
+        Names of columns.
+    scores, by : sequence of str
+        Names of columns.
+
+    Returns
+    -------
+    Predictions
+
+    Raises
+    ------
+    InputError
+        In one line: what is wrong with the file.
+    """
+    path = Path(path)
+    if not scores:
+        raise InputError("score: got none; the name of a column at least expected")
+    numbers = [*scores, *([weight] if weight else [])]
+    names = [*([group] if group else []), *by, *([id] if id else [])]
+    wanted = list(dict.fromkeys([label, *numbers, *names]))
+    if twice := {name for name in (*scores, label) if [*scores, label].count(name) > 1}:
+        raise InputError(f"column {shown(min(twice))}: named twice as label or score")
+    if not path.is_file():
+        raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}")
+    try:
+        read = _Text(path) if path.suffix.lower() in _SUFFIXES else _Binary(path)
+        _check_present(path, read.columns, wanted)
+        likely = None if group else _likely_group(read, wanted)
+        table = read.table([*wanted, *([likely] if likely else [])], numbers, names)
+    except InputError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {_one_line(error)}") from None
+    if table.num_rows == 0:
+        raise InputError(f"{path}: no rows")
+    columns = {name: table.column(name) for name in table.column_names}
+    if pyarrow.types.is_binary(columns[label].type):
+        raise InputError(f"{path}: cannot be read: column {shown(label)} is not UTF-8")
+    return Predictions(
+        name=path.name,
+        sha256=_sha256(path),
+        n_rows=table.num_rows,
+        label=_values(columns[label]),
+        scores={name: _floats(path, name, columns[name]) for name in scores},
+        group=_codes(columns[group]) if group else None,
+        by={name: _strings(columns[name]) for name in by},
+        weight=_floats(path, weight, columns[weight]) if weight else None,
+        id=_strings(columns[id]) if id else None,
+        likely_group=likely if likely and _repeats(columns[likely]) else None,
+    )
+
+
+class _Text:
+    """A file of separated values."""
+
+    def __init__(self, path: Path) -> None:
+        from pyarrow import csv as arrow_csv
+
+        self.path, self.csv = path, arrow_csv
+        with path.open("rb") as file:
+            first = file.readline(1 << 20)
+        if not first:
+            raise InputError(f"{path}: the file is empty")
+        try:
+            heading = first.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: the heading is not UTF-8: {error.reason}") from None
+        if "\0" in heading:
+            raise InputError(f"{path}: no text: the heading has a zero byte")
+        separator = _SUFFIXES[path.suffix.lower()]
+        if separator not in heading:
+            separator = next((other for other in ";\t," if other in heading), separator)
+        self.separator = separator
+        self.columns: list[str] = next(csv.reader([heading], delimiter=separator), [])
+
+    def table(self, wanted: list[str], numbers: list[str], names: list[str]) -> pyarrow.Table:
+        # Names stay text: patient 007 is not patient 7, and a date is as good a name as any.
+        kinds: dict[str, Any] = dict.fromkeys(names, pyarrow.string())
+        kinds.update(dict.fromkeys(numbers, pyarrow.float64()))
+        try:
+            return self._read(wanted, kinds)
+        except pyarrow.ArrowInvalid as error:
+            if "conversion error to double" not in str(error):
+                raise
+        texts = self._read(wanted, dict.fromkeys(wanted, pyarrow.string()))
+        for name in numbers:
+            _refuse_texts(self.path, name, texts.column(name))
+        raise InputError(f"{self.path}: a score or weight is not a number")
+
+    def _read(self, wanted: list[str], kinds: dict[str, Any]) -> pyarrow.Table:
+        return self.csv.read_csv(
+            self.path,
+            parse_options=self.csv.ParseOptions(delimiter=self.separator, newlines_in_values=True),
+            convert_options=self.csv.ConvertOptions(
+                include_columns=wanted, column_types=kinds, strings_can_be_null=True
+            ),
+        )
+
+
+class _Binary:
+    """A Parquet or Arrow file."""
+
+    def __init__(self, path: Path) -> None:
+        suffix = path.suffix.lower()
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: the file is empty")
+        self.path = path
+        if suffix in (".parquet", ".pq"):
+            from pyarrow import parquet
+
+            self.file: Any = parquet.ParquetFile(path)
+            self.columns = list(self.file.schema_arrow.names)
+        elif suffix in (".arrow", ".feather", ".ipc"):
+            from pyarrow import feather
+
+            self.file = feather.read_table(path)
+            self.columns = list(self.file.column_names)
+        else:
+            raise InputError(
+                f"{path}: got {suffix or 'no suffix'}; .csv, .tsv, .parquet or .arrow expected"
+            )
+
+    def table(self, wanted: list[str], numbers: list[str], names: list[str]) -> pyarrow.Table:  # noqa: ARG002 - types are the file's
+        if isinstance(self.file, pyarrow.Table):
+            return self.file.select(wanted)
+        return self.file.read(columns=wanted)
+
+
+def _check_present(path: Path, columns: list[str], wanted: list[str]) -> None:
+    for name in wanted:
+        if name not in columns:
+            close = difflib.get_close_matches(name, columns, 1)
+            hint = (
+                f"did you mean {shown(close[0])}?"
+                if close
+                else "it has " + ", ".join(map(shown, columns[:12])) + (", …" * (len(columns) > 12))
+            )
+            raise InputError(f"{path}: no column {shown(name)}; {hint}")
+        if columns.count(name) > 1:
+            raise InputError(f"{path}: {columns.count(name)} columns are called {shown(name)}")
+
+
+def _likely_group(read: _Text | _Binary, wanted: list[str]) -> str | None:
+    for name in read.columns:
+        if _LIKE_A_PATIENT.search(name) and name not in wanted and read.columns.count(name) == 1:
+            return name
+    return None
+
+
+def _repeats(column: pyarrow.ChunkedArray) -> bool:
+    known = column.drop_null()
+    return bool(len(known) > compute.count_distinct(known).as_py())
+
+
+def _values(column: pyarrow.ChunkedArray) -> NDArray[Any]:
+    """Labels: numbers where all are, with None for an empty cell."""
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if column.null_count:
+        return np.array(column.to_pylist(), dtype=object)
+    return np.asarray(column.to_numpy())
+
+
+def _strings(column: pyarrow.ChunkedArray) -> NDArray[Any]:
+    return np.asarray(column.cast(pyarrow.string()).to_numpy(), dtype=object)
+
+
+def _codes(column: pyarrow.ChunkedArray) -> NDArray[Any]:
+    """Numbers in the place of names, in the names' order; −1 for an empty cell."""
+    coded = column if pyarrow.types.is_dictionary(column.type) else column.dictionary_encode()
+    coded = coded.unify_dictionaries().combine_chunks()
+    if isinstance(coded, pyarrow.ChunkedArray):
+        coded = coded.chunk(0)
+    names = coded.dictionary.to_numpy(zero_copy_only=False)
+    if names.dtype.kind == "O":
+        names = names.astype(str)
+    rank = np.empty(len(names) + 1, dtype=np.int64)
+    rank[:-1][np.argsort(names, kind="stable")] = np.arange(len(names))
+    rank[-1] = -1
+    codes = compute.fill_null(coded.indices, len(names)).to_numpy(zero_copy_only=False)
+    return np.asarray(rank[codes], dtype=np.int64)
+
+
+def _floats(path: Path, name: str, column: pyarrow.ChunkedArray) -> NDArray[np.float64]:
+    kind = column.type
+    if not (pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)):
+        _refuse_texts(path, name, column)
+        raise InputError(f"{path}: column {shown(name)}: got {kind}; numbers expected")
+    return np.asarray(
+        column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64
+    )
+
+
+def _refuse_texts(path: Path, name: str, column: pyarrow.ChunkedArray) -> None:
+    if not pyarrow.types.is_string(column.type):
+        return
+    for row, text in enumerate(column.to_pylist(), start=1):
+        if text is None:
+            continue
+        try:
+            float(text)
+        except ValueError:
+            comma = "; numbers with a decimal point expected" if "," in text else ""
+            raise InputError(
+                f"{path}: column {shown(name)}, row {row}: {shown(text)} is not a number{comma}"
+            ) from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
