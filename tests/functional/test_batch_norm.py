@@ -199,7 +199,7 @@ def test_empty_batches(shape):
         assert [grad.shape for grad in grads] == [shape, (n_channels,), (n_channels,)]
         assert not any(grad.any() for grad in grads)
     if n_channels > 0:
-        with pytest.raises(ValueError, match="^x: got shape .* at least one value"):
+        with pytest.raises(ValueError, match=r"^x: got shape .* at least one value"):
             batch_norm_forward(x)
 
 

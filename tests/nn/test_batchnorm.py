@@ -297,7 +297,9 @@ def test_inputs_of_half_the_precision_are_not_taken_beyond_torchs_rule():
                 assert got == wanted
 
 
-@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    "order", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"]
+)
 @pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
 @pytest.mark.parametrize("activation", [None, "relu"])
 def test_only_what_is_asked_for_gets_a_gradient(activation, training, order, calls):

@@ -473,7 +473,7 @@ def test_reverting_a_part_of_what_was_fused_is_refused():
     convert_batchnorm(model)
     converted = facts(model)
     for part in (model.bn, model.body[:2], model.block.bn1, nn.ModuleList([model.block.bn2])):
-        with pytest.raises(ValueError, match="^model: layer '.*' was fused with one that follows"):
+        with pytest.raises(ValueError, match=r"^model: layer '.*' was fused with one that follows"):
             revert_batchnorm(part)
     assert facts(model) == converted
     for part in (model.body, model.block):

@@ -60,9 +60,9 @@ def group_codes(groups: Any) -> Codes | None:
         least, most = int(values.min()), int(values.max())
         # Numbers that lie close together, as those of groups do, need no sort.
         if most - least < 4 * len(values) and least > -(2**62) and most < 2**62:
-            at = values.astype(np.int64) - least
-            places = np.cumsum(np.bincount(at) > 0) - 1
-            return np.asarray(places[at], dtype=np.intp)
+            offsets = values.astype(np.int64) - least
+            places = np.cumsum(np.bincount(offsets) > 0) - 1
+            return np.asarray(places[offsets], dtype=np.intp)
     try:
         codes = np.unique(values, return_inverse=True)[1]
     except TypeError as error:

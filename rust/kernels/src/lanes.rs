@@ -80,22 +80,3 @@ pub(crate) fn total<A: Float>(lanes: &Lanes<A>) -> f64 {
     }
     tree(sums, |a, b| a + b)
 }
-
-/// Runs a block for every strip of a run of `len` columns, with its first column and its width. The
-/// block is pasted, not called: where the width is whole it is a constant, and a closure would not have
-/// the target features.
-macro_rules! strips_of {
-    ($len:expr, |$column:ident, $width:ident| $block:block) => {{
-        let len: usize = $len;
-        let rest = len % LANES;
-        for strip in 0..len / LANES {
-            let ($column, $width) = (strip * LANES, LANES);
-            $block
-        }
-        if rest > 0 {
-            let ($column, $width) = (len - rest, rest);
-            $block
-        }
-    }};
-}
-pub(crate) use strips_of;

@@ -1,14 +1,14 @@
 //! The kernels of channels side by side: a run is a row, with an element of each. Sums run down the
-//! columns, a strip of them at a time.
+//! columns.
 
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
 use super::map::{self, Mask, NONE, OF_INPUT, OF_OUTPUT, passing};
 use super::moments::{Runs, in_range, merge};
-use super::{Gradient, Normal, in_wider};
+use super::{Gradient, Normal};
 use crate::dtype::Float;
 use crate::isa::per_isa;
-use crate::lanes::{LANES, Lanes, Used, read, strips_of};
+use crate::lanes::{LANES, Lanes, Used, read};
 
 /// A value for each column, of each of the `N` numbers that a map has.
 pub(super) struct Columns<F, const N: usize>([Vec<F>; N]);
@@ -29,30 +29,6 @@ impl<F: Float, const N: usize> Columns<F, N> {
     }
 }
 
-/// Those of a strip of columns.
-///
-/// # Safety
-/// The columns are there.
-#[inline(always)]
-unsafe fn strip_of<F: Float, const N: usize>(
-    columns: [&[F]; N],
-    column: usize,
-    used: Used,
-) -> [Lanes<F>; N] {
-    let mut lanes = [[F::ZERO; LANES]; N];
-    for number in 0..N {
-        // SAFETY: by contract.
-        lanes[number] = unsafe {
-            read(
-                columns[number].as_ptr().add(column),
-                used,
-                &[F::ZERO; LANES],
-            )
-        };
-    }
-    lanes
-}
-
 /// The numbers of one column.
 #[inline(always)]
 fn numbers_of<F: Float, const N: usize>(columns: &[&[F]; N], column: usize) -> [F; N] {
@@ -61,16 +37,6 @@ fn numbers_of<F: Float, const N: usize>(columns: &[&[F]; N], column: usize) -> [
         numbers[number] = columns[number][column];
     }
     numbers
-}
-
-/// The lanes of a strip of so many columns.
-#[inline(always)]
-fn used(width: usize) -> Used {
-    if width == LANES {
-        Used::All
-    } else {
-        Used::First(width)
-    }
 }
 
 per_isa! {
@@ -82,17 +48,20 @@ per_isa! {
         x: *const F, runs: Runs, count: usize, means: &mut [f64], squares: &mut [f64],
     ) {
         let (means, squares) = (&mut means[..runs.cols], &mut squares[..runs.cols]);
-        strips_of!(runs.cols, |column, width| {
-            // SAFETY: the strip of every row lies in the rows.
-            let part = unsafe {
-                let x = x.add(column);
-                let part = strip_moments::<F, F>(x, runs, used(width));
-                if part.1[..width].iter().all(|&squares| in_range(squares)) {
-                    part
-                } else {
-                    strip_moments::<F, f64>(x, runs, used(width))
+        for column in (0..runs.cols).step_by(LANES) {
+            let width = LANES.min(runs.cols - column);
+            // SAFETY: the strip of every row lies in the rows. A whole one is said as a constant: only
+            // then is its loop made of vectors.
+            let mut part = unsafe {
+                match width {
+                    LANES => strip_moments::<F, F>(x.add(column), runs, Used::All),
+                    _ => strip_moments::<F, F>(x.add(column), runs, Used::First(width)),
                 }
             };
+            if !part.1[..width].iter().all(|&squares| in_range(squares)) {
+                // SAFETY: as above.
+                part = unsafe { strip_moments::<F, f64>(x.add(column), runs, Used::First(width)) };
+            }
             merge(
                 count as f64,
                 &mut means[column..column + width],
@@ -101,7 +70,7 @@ per_isa! {
                 &part.0[..width],
                 &part.1[..width],
             );
-        });
+        }
     }
 }
 
@@ -147,6 +116,29 @@ unsafe fn strip_moments<F: Float, A: Float>(
         corrected[l] = if square < 0.0 { 0.0 } else { square };
     }
     (means, corrected)
+}
+
+/// A row.
+///
+/// # Safety
+/// It is valid for reads while it is used.
+#[inline(always)]
+unsafe fn row_of<'a, F>(x: *const F, runs: Runs, row: usize) -> &'a [F] {
+    // SAFETY: by contract.
+    unsafe { from_raw_parts(x.add(row * runs.pitch), runs.cols) }
+}
+
+/// Zeros for each column, `N` times.
+#[inline(always)]
+fn scratch_of<F: Float, const N: usize>(scratch: &mut Vec<F>, cols: usize) -> [&mut [F]; N] {
+    scratch.clear();
+    scratch.resize(N * cols, F::ZERO);
+    let mut rest = &mut scratch[..];
+    [(); N].map(|()| {
+        let (list, others) = std::mem::take(&mut rest).split_at_mut(cols);
+        rest = others;
+        list
+    })
 }
 
 per_isa! {
@@ -206,71 +198,75 @@ per_isa! {
     /// # Safety
     /// The rows are valid for reads.
     pub(super) unsafe fn sums[F: Float][F](
-        x: *const F, dy: *const F, y: *const F, runs: Runs, first: usize, normals: &Columns<F, 3>, mask: Mask,
-        sums: &mut [f64], products: &mut [f64],
+        inputs: [*const F; 3], runs: Runs, first: usize, normals: &Columns<F, 3>, mask: Mask,
+        sums: &mut [f64], products: &mut [f64], scratch: &mut Vec<F>,
     ) {
-        let (sums, products) = (&mut sums[..runs.cols], &mut products[..runs.cols]);
         let normals = normals.of(first, runs.cols);
-        strips_of!(runs.cols, |column, strip| {
-            let (x, dy, y) = (x.wrapping_add(column), dy.wrapping_add(column), y.wrapping_add(column));
-            // SAFETY: the strip of every row lies in the rows.
-            unsafe {
-                let normals = strip_of(normals, column, used(strip));
-                let mut part = match mask {
-                    Mask::None => strip_sums::<F, F, NONE>(x, dy, y, runs, used(strip), &normals),
-                    Mask::OfInput => strip_sums::<F, F, OF_INPUT>(x, dy, y, runs, used(strip), &normals),
-                    Mask::OfOutput => strip_sums::<F, F, OF_OUTPUT>(x, dy, y, runs, used(strip), &normals),
-                };
-                if !part.iter().flatten().all(|sum| sum.is_finite()) {
-                    part = match mask {
-                        Mask::None => strip_sums::<F, f64, NONE>(x, dy, y, runs, used(strip), &normals),
-                        Mask::OfInput => strip_sums::<F, f64, OF_INPUT>(x, dy, y, runs, used(strip), &normals),
-                        Mask::OfOutput => strip_sums::<F, f64, OF_OUTPUT>(x, dy, y, runs, used(strip), &normals),
-                    };
-                }
-                for l in 0..strip {
-                    sums[column + l] += part[0][l];
-                    products[column + l] += part[1][l];
-                }
-            }
-        });
+        let parts = scratch_of(scratch, runs.cols);
+        // SAFETY: by contract.
+        unsafe { match mask {
+            Mask::None => sums_as::<F, NONE>(inputs, runs, normals, parts, sums, products),
+            Mask::OfInput => sums_as::<F, OF_INPUT>(inputs, runs, normals, parts, sums, products),
+            Mask::OfOutput => sums_as::<F, OF_OUTPUT>(inputs, runs, normals, parts, sums, products),
+        } }
     }
 }
 
 /// # Safety
 /// As for [`sums`].
 #[inline(always)]
-unsafe fn strip_sums<F: Float, A: Float, const MASK: u8>(
-    x: *const F,
-    dy: *const F,
-    y: *const F,
-    Runs { rows, pitch, .. }: Runs,
-    used: Used,
-    [center, scale, shift]: &[Lanes<F>; 3],
-) -> [Lanes<f64>; 2] {
-    let zeros = [F::ZERO; LANES];
-    let (mut sums, mut products) = ([A::ZERO; LANES], [A::ZERO; LANES]);
-    for row in 0..rows {
-        let at = row * pitch;
-        // SAFETY: by contract.
-        unsafe {
-            let x = read::<F, F>(x.add(at), used, center);
-            let dy = read::<F, F>(dy.add(at), used, &zeros);
-            let y = if MASK == OF_OUTPUT {
-                read::<F, F>(y.add(at), used, &zeros)
-            } else {
-                zeros
-            };
-            for l in 0..LANES {
-                let normal = Normal::of([center[l], scale[l], shift[l]]);
-                let dy = passing::<F, MASK>(x[l], dy[l], y[l], normal);
-                let (dy, distance) = in_wider::<F, A>(dy, x[l], normal.center);
-                sums[l] = sums[l] + dy;
-                products[l] = products[l] + dy * distance;
-            }
+unsafe fn sums_as<F: Float, const MASK: u8>(
+    [x, dy, y]: [*const F; 3],
+    runs: Runs,
+    normals: [&[F]; 3],
+    [part_sums, part_products]: [&mut [F]; 2],
+    sums: &mut [f64],
+    products: &mut [f64],
+) {
+    // The gradient that passes, and the distance.
+    let of = |x: &[F], dy: &[F], y: &[F], column: usize| {
+        let normal = Normal::of(numbers_of(&normals, column));
+        let y = if MASK == OF_OUTPUT {
+            y[column]
+        } else {
+            F::ZERO
+        };
+        (
+            passing::<F, MASK>(x[column], dy[column], y, normal),
+            normal.center,
+        )
+    };
+    // SAFETY: by contract.
+    let rows = |row| unsafe {
+        let y: &[F] = if MASK == OF_OUTPUT {
+            row_of(y, runs, row)
+        } else {
+            &[]
+        };
+        (row_of(x, runs, row), row_of(dy, runs, row), y)
+    };
+    for row in 0..runs.rows {
+        let (x, dy, y) = rows(row);
+        for column in 0..runs.cols {
+            let (dy, center) = of(x, dy, y, column);
+            part_sums[column] = part_sums[column] + dy;
+            part_products[column] = part_products[column] + dy * (x[column] - center);
         }
     }
-    [sums, products].map(|lanes| lanes.map(A::to_f64))
+    for column in 0..runs.cols {
+        let (mut sum, mut product) = (part_sums[column].to_f64(), part_products[column].to_f64());
+        if !(sum.is_finite() && product.is_finite()) {
+            (sum, product) = (0.0, 0.0);
+            for row in 0..runs.rows {
+                let (x, dy, y) = rows(row);
+                let (dy, center) = of(x, dy, y, column);
+                sum += dy.to_f64();
+                product += dy.to_f64() * (x[column].to_f64() - center.to_f64());
+            }
+        }
+        sums[column] += sum;
+        products[column] += product;
+    }
 }
 
 per_isa! {

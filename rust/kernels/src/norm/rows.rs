@@ -44,6 +44,14 @@ struct Tile {
     runs: Runs,
 }
 
+/// Some rows of a tile, and how many of its rows come before.
+struct Part {
+    at: usize,
+    runs: Runs,
+    first: usize,
+    done: usize,
+}
+
 impl Rows {
     pub(super) fn new(rows: usize, channels: usize) -> Rows {
         Rows { rows, channels }
@@ -59,12 +67,16 @@ impl Rows {
 
     /// How many rows are taken as one: short ones until they are whole strips.
     fn folded(&self) -> usize {
-        const SHORT: usize = 2 * LANES;
-        if self.channels >= SHORT {
+        // So many sums at a time hide what an addition and its way through memory take.
+        const LONG: usize = 4 * LANES;
+        if self.channels == 0 || self.channels >= LONG {
             return 1;
         }
-        let odd = LANES >> self.channels.trailing_zeros().min(LANES.ilog2());
-        if self.rows < odd { 1 } else { odd }
+        let mut folded = LANES >> self.channels.trailing_zeros().min(LANES.ilog2());
+        while self.channels * folded < LONG {
+            folded *= 2;
+        }
+        if self.rows < folded { 1 } else { folded }
     }
 
     /// The tiles; rows that are left over from the folded ones are the last.
@@ -120,7 +132,7 @@ impl Rows {
         threads: usize,
         tiles: &[Tile],
         stage: &(impl Fn() -> Stage<F> + Sync),
-        part: &(impl Fn(&mut Stage<F>, usize, Runs, usize, usize, &mut [Vec<f64>; 2]) + Sync),
+        part: &(impl Fn(&mut Stage<F>, &mut Vec<F>, &Part, &mut [Vec<f64>; 2]) + Sync),
         merge: &impl Fn(f64, [&mut [f64]; 2], f64, [&[f64]; 2]),
     ) -> [Vec<f64>; 2] {
         let places = Slots::new(tiles.len(), <[Vec<f64>; 2]>::default);
@@ -128,11 +140,17 @@ impl Rows {
             let tile = &tiles[index];
             let mut stage = stage();
             let mut lists = [vec![0.0; tile.runs.cols], vec![0.0; tile.runs.cols]];
-            let mut done = 0;
+            let (mut done, mut scratch) = (0, Vec::new());
             let part_rows = PART / tile.runs.cols.max(1);
             let part_rows = part_rows.clamp(*PART_ROWS.start(), *PART_ROWS.end());
             Self::parts(tile, part_rows, |at, runs| {
-                part(&mut stage, at, runs, tile.first, done, &mut lists);
+                let piece = Part {
+                    at,
+                    runs,
+                    first: tile.first,
+                    done,
+                };
+                part(&mut stage, &mut scratch, &piece, &mut lists);
                 done += runs.rows;
             });
             // SAFETY: the place is this tile's alone.
@@ -221,11 +239,11 @@ impl Rows {
                     threads,
                     &tiles,
                     &stage,
-                    &|stage, at, runs, _, done, [means, squares]| {
+                    &|stage, _, part, [means, squares]| {
                         // SAFETY: the rows lie in the input.
                         unsafe {
-                            stage.with(at, runs, [job.input], [], |[x], [], runs| {
-                                columns::moments(isa, x, runs, done, means, squares);
+                            stage.with(part.at, part.runs, [job.input], [], |[x], [], runs| {
+                                columns::moments(isa, x, runs, part.done, means, squares);
                             });
                         }
                     },
@@ -283,12 +301,13 @@ impl Rows {
                 threads,
                 &tiles,
                 &stage,
-                &|stage, at, runs, first, _, [grads, products]| {
+                &|stage, scratch, part, [grads, products]| {
                     // SAFETY: the rows lie in all buffers.
                     unsafe {
-                        stage.with(at, runs, job.inputs(), [], |[x, dy, y], [], runs| {
+                        stage.with(part.at, part.runs, job.inputs(), [], |inputs, [], runs| {
                             columns::sums(
-                                isa, x, dy, y, runs, first, &normals, mask, grads, products,
+                                isa, inputs, runs, part.first, &normals, mask, grads, products,
+                                scratch,
                             );
                         });
                     }
