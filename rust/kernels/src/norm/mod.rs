@@ -218,11 +218,14 @@ pub unsafe fn backward(isa: Isa, threads: usize, layout: Layout, job: &Backward)
     }
 }
 
-/// Outputs are fresh memory as a rule, and a fault for each small page takes longer than the job.
+/// Outputs of many megabytes are fresh memory as a rule, and a fault for each small page takes longer than
+/// the job. measured: of smaller ones the allocator has the pages, and large ones take longer
 fn large_pages(layout: Layout, dtype: DType, outputs: &[*mut u8]) {
     let len = layout.channels() * layout.count() * dtype.size();
     for output in outputs.iter().filter(|output| !output.is_null()) {
-        memory::ask_for_large_pages(*output, len);
+        if len >= stage::LARGE {
+            memory::ask_for_large_pages(*output, len);
+        }
     }
 }
 

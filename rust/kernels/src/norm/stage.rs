@@ -10,7 +10,7 @@ use super::moments::Runs;
 /// Bytes of an output that has left the caches before the next layer reads it.
 // Half of a third cache of 32 MiB, for the input goes through it as well. measured: from memory to memory
 // a pass takes 0.7 of the time then
-const LARGE: usize = 16 << 20;
+pub(super) const LARGE: usize = 16 << 20;
 
 /// Room for the copies of a part of up to five buffers.
 pub(super) struct Stage<F> {
