@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import ironstep.nn
 import ironstep.optim
+from ironstep import _native
 from ironstep.bench.layers import Step, off_float64, timed
 from ironstep.bench.protocol import ROUNDS
 from ironstep.bench.report import LIMIT, OURS, Report, Target
@@ -19,13 +20,15 @@ from ironstep.bench.work import ROUNDS_AND_RATIOS, Work, run_cases
 
 TORCH = "torch"
 IN_PLACE = "torch, in place"
+KERNELS = "kernels alone"
 PROTOCOL = (
     "Forward and backward through the module with autograd, float32 unless the case says otherwise. torch "
     "runs its batch normalization, addition and ReLU, also in place; the best of them is the peer. Outputs "
     "and gradients are compared with float64 before the timing. The limit is a bare pass that reads and "
     "writes what has to come from memory, into buffers that are there: x read twice where channels are "
     "last, for no cache holds all of it until its mean is known. A whole iteration is forward, loss, "
-    f"backward and Adam's step of one batch. {ROUNDS_AND_RATIOS}"
+    "backward and Adam's step of one batch. Kernels alone: our forward and backward without module and "
+    f"autograd, into buffers that are there. {ROUNDS_AND_RATIOS}"
 )
 
 # Shape: targets for batch norm alone, with ReLU, with addition and ReLU; of the limit.
@@ -97,6 +100,7 @@ def _layer(
         inputs[0].numel(),
         targets,
         limit,
+        others={KERNELS: _kernels(ours, [each.detach() for each in inputs], grad_output)},
         differences=partial(
             off_float64,
             steps,
@@ -107,6 +111,33 @@ def _layer(
         # Some roundings of the largest element; torch's statistics of channels_last are the worst.
         tolerance=256 * torch.finfo(dtype).eps,
     )
+
+
+def _kernels(module: Any, inputs: Sequence[Tensor], grad: Tensor) -> Callable[[], object]:
+    """Forward and backward without module and autograd, into memory that is there."""
+    x, residual = inputs[0], inputs[1] if len(inputs) == 2 else None
+    relu, masked = (
+        module.activation is not None,
+        module.activation is not None and residual is not None,
+    )
+    y, dx, saved = torch.empty_like(x), torch.empty_like(x), torch.empty(2, x.shape[1]).double()
+    dr = torch.empty_like(x) if masked else None
+    weight, bias = module.weight.detach(), module.bias.detach()
+    of_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
+    statistics = module.running_mean.clone(), module.running_var.clone()
+    training, eps = module.training, module.eps
+
+    def passes() -> None:
+        _native.batch_norm_forward(
+            x, weight, bias, *statistics, residual, y, saved,
+            training=training, momentum=0.1, eps=eps, relu=relu,
+        )  # fmt: skip
+        _native.batch_norm_backward(
+            grad, x, weight, bias, y if masked else None, saved,
+            dx, dr, of_weight, of_bias, training=training, relu=relu,
+        )  # fmt: skip
+
+    return passes
 
 
 def _limit(inputs: Sequence[Tensor], grad: Tensor, last: bool) -> Callable[[], object]:

@@ -42,6 +42,8 @@ class Work:
     targets: Sequence[Target] = ()
     limit: Callable[[], Any] | None = None
     """A bare pass over the memory that has to be read and written."""
+    others: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    """Timed beside them, and no peers: parts of our own work, say."""
     share: dict[str, float] = field(default_factory=dict)
     """The part of the work that a peer does."""
     differences: Callable[[], Mapping[str, float]] | None = None
@@ -103,6 +105,7 @@ def measure_case(
         for peer, function in work.peers.items()
     ]
     contestants.append(Contestant(OURS, work.ours))
+    contestants += [Contestant(name, function) for name, function in work.others.items()]
     if work.limit is not None:
         contestants.append(Contestant(LIMIT, work.limit))
     row.timings = measure(
