@@ -176,6 +176,7 @@ def test_the_names_of_the_package():
     assert sorted(ironstep.__all__) == [
         "__version__",
         "config",
+        "evaluate",
         "functional",
         "get_num_threads",
         "metrics",

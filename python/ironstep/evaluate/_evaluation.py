@@ -127,7 +127,7 @@ class Evaluation:
     >>> y_true = np.repeat([0, 1], 100)
     >>> evaluation = Evaluation(y_true, {"net": y_true + random.normal(size=200)}, threshold=0.5)
     >>> print(evaluation.models[0].estimate("auc"))
-    0.754 [0.681, 0.815] (95%, delong-logit)
+    0.740 [0.666, 0.803] (95%, delong-logit)
     """
 
     def __init__(
