@@ -108,7 +108,7 @@ class BatchNorm(_BatchNorm):
         _check_activation(self.activation)
         self._check_input_dim(x)  # type: ignore[no-untyped-call]
         # A trace by torch.jit holds what it saw; that two shapes were equal is no part of it.
-        tracing = torch.jit.is_tracing()
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         if residual is not None and not tracing and residual.shape != x.shape:
             raise ValueError(
                 f"residual: got shape {tuple(residual.shape)}; that of input, {tuple(x.shape)}, expected"
