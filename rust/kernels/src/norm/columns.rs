@@ -1,7 +1,7 @@
 //! The kernels of channels side by side: a run is a row, with an element of each. Sums run down the
 //! columns.
 
-use std::slice::{from_raw_parts, from_raw_parts_mut};
+use std::slice::from_raw_parts;
 
 use super::map::{self, Mask, NONE, OF_INPUT, OF_OUTPUT, passing};
 use super::moments::{Runs, in_range, merge};
@@ -173,23 +173,9 @@ unsafe fn normalise_as<F: Float, const ADD: bool, const RELU: bool>(
     normals: &Columns<F, 3>,
 ) {
     let normals = normals.of(first, runs.cols);
-    for row in 0..runs.rows {
-        let at = row * runs.pitch;
-        // SAFETY: by contract.
-        let (x, r, y) = unsafe {
-            let r = if ADD {
-                from_raw_parts(residual.add(at), runs.cols)
-            } else {
-                &[]
-            };
-            (
-                from_raw_parts(x.add(at), runs.cols),
-                r,
-                from_raw_parts_mut(y.add(at), runs.cols),
-            )
-        };
-        map::normalise::<F, ADD, RELU>(x, r, y, |column| Normal::of(numbers_of(&normals, column)));
-    }
+    let normal = |column| Normal::of(numbers_of(&normals, column));
+    // SAFETY: by contract.
+    unsafe { map::normalise_runs::<F, ADD, RELU>(x, residual, y, runs, normal) };
 }
 
 per_isa! {
@@ -297,35 +283,13 @@ per_isa! {
 /// As for [`gradient`].
 #[inline(always)]
 unsafe fn gradient_as<F: Float, const MASK: u8, const DX: bool, const DR: bool>(
-    [x, dy, y]: [*const F; 3],
-    [dx, dr]: [*mut F; 2],
+    inputs: [*const F; 3],
+    outputs: [*mut F; 2],
     runs: Runs,
     (normals, gradients): ([&[F]; 3], [&[F]; 4]),
 ) {
-    for row in 0..runs.rows {
-        let at = row * runs.pitch;
-        // SAFETY: by contract.
-        unsafe {
-            let read = |used, from: *const F| {
-                if used {
-                    from_raw_parts(from.add(at), runs.cols)
-                } else {
-                    &[]
-                }
-            };
-            let write = |used, to: *mut F| {
-                if used {
-                    from_raw_parts_mut(to.add(at), runs.cols)
-                } else {
-                    &mut []
-                }
-            };
-            map::gradient::<F, MASK, DX, DR>(
-                [read(true, x), read(true, dy), read(MASK == OF_OUTPUT, y)],
-                [write(DX, dx), write(DR, dr)],
-                |column| Normal::of(numbers_of(&normals, column)),
-                |column| Gradient::of(numbers_of(&gradients, column)),
-            );
-        }
-    }
+    let normal = |column| Normal::of(numbers_of(&normals, column));
+    let gradient = |column| Gradient::of(numbers_of(&gradients, column));
+    // SAFETY: by contract.
+    unsafe { map::gradient_runs::<F, MASK, DX, DR>(inputs, outputs, runs, normal, gradient) };
 }

@@ -270,14 +270,24 @@ impl Backward<'_> {
         Normal::new(mean, invstd, self.weight(channel), bias)
     }
 
-    fn gradient<F: Float>(&self, count: f64, channel: usize, sums: &Sums) -> Gradient<F> {
-        let (mean, invstd) = (self.means[channel], self.invstds[channel]);
-        let scale = self.weight(channel) * invstd;
-        if self.training {
-            Gradient::new(count, sums, mean, invstd, scale)
-        } else {
-            Gradient::of_given(scale)
-        }
+    /// Each channel's, from its sums, if they were needed, over `count` elements.
+    fn gradients<F: Float>(
+        &self,
+        channels: usize,
+        count: usize,
+        sums: &[Sums],
+    ) -> Vec<Gradient<F>> {
+        let of_channel = |channel| {
+            let (mean, invstd) = (self.means[channel], self.invstds[channel]);
+            let scale = self.weight(channel) * invstd;
+            match sums.get(channel) {
+                Some(sums) if self.training => {
+                    Gradient::new(count as f64, sums, mean, invstd, scale)
+                }
+                _ => Gradient::of_given(scale),
+            }
+        };
+        (0..channels).map(of_channel).collect()
     }
 
     /// With the distances from the rounded mean made those from the mean.

@@ -6,7 +6,7 @@
 use super::columns::{self, Columns};
 use super::moments::{Runs, merge};
 use super::stage::Stage;
-use super::{Backward, Forward, Statistics, Sums};
+use super::{Backward, Forward, Gradient, Statistics, Sums};
 use crate::dtype::Float;
 use crate::isa::Isa;
 use crate::lanes::LANES;
@@ -330,14 +330,8 @@ impl Rows {
         if !job.writes() {
             return found;
         }
-        let none = Sums::default();
-        let count = self.rows as f64;
-        let gradients: Vec<[F; 4]> = (0..self.channels)
-            .map(|channel| {
-                let sums = found.get(channel).unwrap_or(&none);
-                job.gradient(count, channel, sums).numbers()
-            })
-            .collect();
+        let gradients: Vec<Gradient<F>> = job.gradients(self.channels, self.rows, &found);
+        let gradients: Vec<[F; 4]> = gradients.iter().map(Gradient::numbers).collect();
         let gradients = Columns::new(&gradients, self.folded());
         self.each_part(threads, &tiles, &stage, &|stage, at, runs, first| {
             let outputs = [job.grad_input, job.grad_residual];

@@ -1,7 +1,5 @@
 //! The kernels of one channel whose elements are in runs.
 
-use std::slice::{from_raw_parts, from_raw_parts_mut};
-
 use super::map::{self, Mask, NONE, OF_INPUT, OF_OUTPUT, passing};
 use super::moments::{Moments, Runs, each_strip, in_range, moments_in};
 use super::{Gradient, Normal, Sums, in_wider};
@@ -53,23 +51,8 @@ unsafe fn normalise_as<F: Float, const ADD: bool, const RELU: bool>(
     normal: &Normal<F>,
 ) {
     let normal = *normal;
-    for row in 0..runs.rows {
-        let at = row * runs.pitch;
-        // SAFETY: by contract.
-        let (x, r, y) = unsafe {
-            let r = if ADD {
-                from_raw_parts(residual.add(at), runs.cols)
-            } else {
-                &[]
-            };
-            (
-                from_raw_parts(x.add(at), runs.cols),
-                r,
-                from_raw_parts_mut(y.add(at), runs.cols),
-            )
-        };
-        map::normalise::<F, ADD, RELU>(x, r, y, |_| normal);
-    }
+    // SAFETY: by contract.
+    unsafe { map::normalise_runs::<F, ADD, RELU>(x, residual, y, runs, |_| normal) };
 }
 
 per_isa! {
@@ -169,37 +152,15 @@ per_isa! {
 /// As for [`gradient`].
 #[inline(always)]
 unsafe fn gradient_as<F: Float, const MASK: u8, const DX: bool, const DR: bool>(
-    [x, dy, y]: [*const F; 3],
-    [dx, dr]: [*mut F; 2],
+    inputs: [*const F; 3],
+    outputs: [*mut F; 2],
     runs: Runs,
     normal: &Normal<F>,
     gradient: &Gradient<F>,
 ) {
     let (normal, gradient) = (*normal, *gradient);
-    for row in 0..runs.rows {
-        let at = row * runs.pitch;
-        // SAFETY: by contract.
-        unsafe {
-            let read = |used, from: *const F| {
-                if used {
-                    from_raw_parts(from.add(at), runs.cols)
-                } else {
-                    &[]
-                }
-            };
-            let write = |used, to: *mut F| {
-                if used {
-                    from_raw_parts_mut(to.add(at), runs.cols)
-                } else {
-                    &mut []
-                }
-            };
-            map::gradient::<F, MASK, DX, DR>(
-                [read(true, x), read(true, dy), read(MASK == OF_OUTPUT, y)],
-                [write(DX, dx), write(DR, dr)],
-                |_| normal,
-                |_| gradient,
-            );
-        }
+    // SAFETY: by contract.
+    unsafe {
+        map::gradient_runs::<F, MASK, DX, DR>(inputs, outputs, runs, |_| normal, |_| gradient);
     }
 }

@@ -9,6 +9,7 @@ use super::stage::Stage;
 use super::{Backward, Forward, Gradient, Normal, Statistics, Sums, runs};
 use crate::dtype::Float;
 use crate::isa::Isa;
+use crate::lanes::LANES;
 use crate::pool;
 use crate::slots::Slots;
 
@@ -66,7 +67,10 @@ impl Slabs {
         let samples = self.samples();
         let sample = part / self.pieces() * samples;
         // Equal pieces of whole strips, but for the last.
-        let piece = self.positions.div_ceil(self.pieces()).next_multiple_of(32);
+        let piece = self
+            .positions
+            .div_ceil(self.pieces())
+            .next_multiple_of(LANES);
         let start = part % self.pieces() * piece;
         let runs = Runs {
             rows: samples.min(self.batch - sample),
@@ -76,56 +80,52 @@ impl Slabs {
         (sample * pitch + channel * self.positions + start, runs)
     }
 
-    /// Reduces every channel, and writes every part with what was made of its channel's result.
-    #[allow(clippy::too_many_arguments)]
-    fn in_two_passes<P: Copy + Default + Send + Sync, C: Sync, F: Float>(
+    /// Reduces every part, and puts a channel's parts together in their order.
+    fn reduce<P: Copy + Default + Send, F>(
         &self,
         threads: usize,
         stage: &(impl Fn() -> Stage<F> + Sync),
-        reduce: &(impl Fn(&mut Stage<F>, usize, usize) -> P + Sync),
-        merge: &(impl Fn(&mut P, &P) + Sync),
-        finish: &(impl Fn(usize, &P) -> C + Sync),
-        write: &(impl Fn(&mut Stage<F>, usize, usize, &C) + Sync),
-    ) {
+        part: &(impl Fn(&mut Stage<F>, usize, usize, Runs) -> P + Sync),
+        merge: impl Fn(&mut P, &P),
+    ) -> Vec<P> {
         let parts = self.parts();
         let places = Slots::new(self.channels * parts, P::default);
-        self.each_part(threads, stage, &|stage, channel, part| {
-            let reduced = reduce(stage, channel, part);
+        self.each_part(threads, stage, &|stage, channel, number, at, runs| {
+            let reduced = part(stage, channel, at, runs);
             // SAFETY: the place is this part's alone.
-            unsafe { places.set(channel * parts + part, reduced) };
+            unsafe { places.set(channel * parts + number, reduced) };
         });
         let places = places.into_values();
-        let of_channel: Vec<C> = (0..self.channels)
-            .map(|channel| {
-                let mut all = P::default();
-                for part in &places[channel * parts..(channel + 1) * parts] {
-                    merge(&mut all, part);
-                }
-                finish(channel, &all)
-            })
-            .collect();
-        self.each_part(threads, stage, &|stage, channel, part| {
-            write(stage, channel, part, &of_channel[channel]);
-        });
+        let of_channel = |channel| {
+            let mut all = P::default();
+            for part in &places[channel * parts..(channel + 1) * parts] {
+                merge(&mut all, part);
+            }
+            all
+        };
+        (0..self.channels).map(of_channel).collect()
     }
 
-    /// Calls `task` for every part of every channel, in the order of memory, a tile a thread.
+    /// Calls `task` for every part of every channel, in the order of memory, a tile a thread: with the
+    /// channel, the part's number in it, where it begins, and its runs.
     fn each_part<F>(
         &self,
         threads: usize,
         stage: &(impl Fn() -> Stage<F> + Sync),
-        task: &(impl Fn(&mut Stage<F>, usize, usize) + Sync),
+        task: &(impl Fn(&mut Stage<F>, usize, usize, usize, Runs) + Sync),
     ) {
+        const TILE_PARTS: usize = TILE / PART;
         let all = self.channels * self.parts();
-        let tile = (TILE / PART).max(1);
         let pieces = self.pieces();
-        pool::run(threads, all.div_ceil(tile), &|index| {
+        pool::run(threads, all.div_ceil(TILE_PARTS), &|index| {
             let mut stage = stage();
-            for place in index * tile..all.min((index + 1) * tile) {
+            for place in index * TILE_PARTS..all.min((index + 1) * TILE_PARTS) {
                 // Samples outside, then channels, then the pieces of a run.
                 let (run, piece) = (place / pieces, place % pieces);
                 let (samples, channel) = (run / self.channels, run % self.channels);
-                task(&mut stage, channel, samples * pieces + piece);
+                let number = samples * pieces + piece;
+                let (at, runs) = self.part(channel, number);
+                task(&mut stage, channel, number, at, runs);
             }
         });
     }
@@ -140,54 +140,35 @@ impl Slabs {
         given: Option<&[Statistics]>,
     ) -> Vec<Statistics> {
         let stage = || Stage::<F>::new(isa, job.dtype, self.channels * self.count());
-        let write = |stage: &mut Stage<F>, channel: usize, part: usize, normal: &Normal<F>| {
-            let (at, runs) = self.part(channel, part);
-            // SAFETY: the part lies in all buffers, and is this call's alone.
-            unsafe {
-                stage.with(
-                    at,
-                    runs,
-                    [job.input, job.residual],
-                    [job.output],
-                    |[x, r], [y], runs| {
-                        runs::normalise(isa, x, r, y, runs, normal, job.relu);
-                    },
-                );
+        let found = match given {
+            Some(given) => given.to_vec(),
+            None => {
+                let moments = |stage: &mut Stage<F>, _, at, runs| {
+                    // SAFETY: the part lies in the input.
+                    unsafe {
+                        stage.with(at, runs, [job.input], [], |[x], [], runs| {
+                            runs::moments(isa, x, runs)
+                        })
+                    }
+                };
+                let all = self.reduce(threads, &stage, &moments, Moments::merge);
+                all.iter().map(Moments::statistics).collect()
             }
         };
-        if let Some(given) = given {
-            let channels = given.iter().enumerate();
-            let normals: Vec<Normal<F>> = channels
-                .map(|(channel, given)| job.normal(channel, given))
-                .collect();
-            self.each_part(threads, &stage, &|stage, channel, part| {
-                write(stage, channel, part, &normals[channel]);
-            });
-            return given.to_vec();
-        }
-        let found = Slots::new(self.channels, Statistics::default);
-        self.in_two_passes(
-            threads,
-            &stage,
-            &|stage, channel, part| {
-                let (at, runs) = self.part(channel, part);
-                // SAFETY: the part lies in the input.
-                unsafe {
-                    stage.with(at, runs, [job.input], [], |[x], [], runs| {
-                        runs::moments(isa, x, runs)
-                    })
-                }
-            },
-            &Moments::merge,
-            &|channel, all| {
-                let statistics = all.statistics();
-                // SAFETY: a channel is finished once.
-                unsafe { found.set(channel, statistics) };
-                job.normal(channel, &statistics)
-            },
-            &write,
-        );
-        found.into_values()
+        let channels = found.iter().enumerate();
+        let normals: Vec<Normal<F>> = channels
+            .map(|(channel, statistics)| job.normal(channel, statistics))
+            .collect();
+        self.each_part(threads, &stage, &|stage, channel, _, at, runs| {
+            let (inputs, normal) = ([job.input, job.residual], &normals[channel]);
+            // SAFETY: the part lies in all buffers, and is this call's alone.
+            unsafe {
+                stage.with(at, runs, inputs, [job.output], |[x, r], [y], runs| {
+                    runs::normalise(isa, x, r, y, runs, normal, job.relu);
+                });
+            }
+        });
+        found
     }
 
     /// # Safety
@@ -200,66 +181,42 @@ impl Slabs {
     ) -> Vec<Sums> {
         let stage = || Stage::<F>::new(isa, job.dtype, self.channels * self.count());
         let mask = job.mask();
-        let count = self.count() as f64;
         let normals: Vec<Normal<F>> = (0..self.channels)
             .map(|channel| job.normal(channel))
             .collect();
-        let write = |stage: &mut Stage<F>, channel: usize, part: usize, gradient: &Gradient<F>| {
-            let (at, runs) = self.part(channel, part);
-            let outputs = [job.grad_input, job.grad_residual];
-            // SAFETY: the part lies in all buffers, and is this call's alone.
-            unsafe {
-                stage.with(at, runs, job.inputs(), outputs, |inputs, outputs, runs| {
-                    runs::gradient(
-                        isa,
-                        inputs,
-                        outputs,
-                        runs,
-                        &normals[channel],
-                        gradient,
-                        mask,
-                    );
-                });
-            }
-        };
-        if !job.needs_sums() {
-            let none = Sums::default();
-            let gradients = (0..self.channels).map(|channel| job.gradient(count, channel, &none));
-            let gradients: Vec<Gradient<F>> = gradients.collect();
-            self.each_part(threads, &stage, &|stage, channel, part| {
-                write(stage, channel, part, &gradients[channel]);
-            });
-            return Vec::new();
-        }
-        let found = Slots::new(self.channels, Sums::default);
-        self.in_two_passes(
-            threads,
-            &stage,
-            &|stage, channel, part| {
-                let (at, runs) = self.part(channel, part);
+        let mut found = Vec::new();
+        if job.needs_sums() {
+            let sums = |stage: &mut Stage<F>, channel: usize, at, runs| {
                 // SAFETY: the part lies in all buffers.
                 unsafe {
                     stage.with(at, runs, job.inputs(), [], |[x, dy, y], [], runs| {
                         runs::sums(isa, x, dy, y, runs, &normals[channel], mask)
                     })
                 }
-            },
-            &|all: &mut Sums, part| {
+            };
+            let all = self.reduce(threads, &stage, &sums, |all: &mut Sums, part| {
                 all.grads += part.grads;
                 all.products += part.products;
-            },
-            &|channel, all| {
-                let sums = job.centered::<F>(channel, all);
-                // SAFETY: a channel is finished once.
-                unsafe { found.set(channel, sums) };
-                job.gradient(count, channel, &sums)
-            },
-            &|stage, channel, part, gradient| {
-                if job.writes() {
-                    write(stage, channel, part, gradient);
-                }
-            },
-        );
-        found.into_values()
+            });
+            let channels = all.iter().enumerate();
+            found = channels
+                .map(|(channel, sums)| job.centered::<F>(channel, sums))
+                .collect();
+        }
+        if !job.writes() {
+            return found;
+        }
+        let gradients: Vec<Gradient<F>> = job.gradients(self.channels, self.count(), &found);
+        self.each_part(threads, &stage, &|stage, channel, _, at, runs| {
+            let outputs = [job.grad_input, job.grad_residual];
+            let (normal, gradient) = (&normals[channel], &gradients[channel]);
+            // SAFETY: the part lies in all buffers, and is this call's alone.
+            unsafe {
+                stage.with(at, runs, job.inputs(), outputs, |inputs, outputs, runs| {
+                    runs::gradient(isa, inputs, outputs, runs, normal, gradient, mask);
+                });
+            }
+        });
+        found
     }
 }
