@@ -6,8 +6,6 @@ import math
 import multiprocessing
 import os
 import pickle
-import subprocess
-import sys
 import threading
 import warnings
 
@@ -21,6 +19,7 @@ from torch.nn import functional as F
 import ironstep
 from ironstep.nn import CrossEntropyLoss, SemiSupervisedGANLoss
 from ironstep.nn._loss import _Case
+from processes import elsewhere, skip_without
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # whatever torch's test package warns about is not ours
@@ -773,20 +772,9 @@ def test_any_number_of_threads_gives_the_same_bits(here, threads):
 
 @pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512"])
 def test_every_instruction_set_gives_the_same_bits(here, isa):
-    best = ironstep.config()["instruction_set"]
-    order = ["scalar", "avx2", "avx512"]
-    if isa != "scalar" and (best not in order or order.index(isa) > order.index(best)):
-        pytest.skip(f"no {isa} here, {best} at best")
-    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    done = subprocess.run(
-        [sys.executable, "-c", "import nn.test_loss as t; print(t.digest())"],
-        env=os.environ
-        | {"IRONSTEP_ISA": isa, "PYTHONPATH": os.pathsep.join([tests, *filter(None, sys.path)])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.strip() == here, done.stderr
+    skip_without(isa)
+    code = "import json, nn.test_loss as t; print(json.dumps(t.digest()))"
+    assert elsewhere(code, IRONSTEP_ISA=isa) == here
 
 
 def _in_child(x, y, queue):

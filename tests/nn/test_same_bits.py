@@ -1,16 +1,14 @@
 """The same bits for any number of threads, instruction set and way to read memory."""
 
 import hashlib
-import json
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
 import ironstep
 from nn.batchnorm_cases import DTYPES, ours
+from processes import elsewhere, skip_without
 
 SHAPES = {
     "NC": ((4096, 65), torch.contiguous_format),
@@ -85,35 +83,16 @@ os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-def elsewhere(code=HERE, **environment):
-    """What another process says of itself, and its digests."""
-    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    environment |= {"PYTHONPATH": os.pathsep.join([tests, *filter(None, sys.path)])}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,  # a child that hangs
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512"])
 def test_every_instruction_set_gives_the_same_bits(here, isa):
-    best = ironstep.config()["instruction_set"]
-    order = ["scalar", "avx2", "avx512"]
-    if isa != "scalar" and (best not in order or order.index(isa) > order.index(best)):
-        pytest.skip(f"no {isa} here, {best} at best")
-    config, theirs = elsewhere(IRONSTEP_ISA=isa)
+    skip_without(isa)
+    config, theirs = elsewhere(HERE, IRONSTEP_ISA=isa)
     assert config["instruction_set"] == isa
     assert theirs == here
 
 
 def test_the_fallback_without_the_exchange_api_gives_the_same_bits(here):
-    config, theirs = elsewhere(IRONSTEP_MEMORY="data_ptr")
+    config, theirs = elsewhere(HERE, IRONSTEP_MEMORY="data_ptr")
     assert config["memory"] == "data_ptr"
     assert theirs == here
 

@@ -1,16 +1,13 @@
 """The same bits for any number of threads, instruction set and way to read memory."""
 
 import hashlib
-import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from torch import nn
 
 from optim.cases import CONFIGS, DTYPES, FULL, IS_TORCH, randn, suited
+from processes import elsewhere, skip_without
 
 if IS_TORCH:
     pytest.skip("torch makes no such promise", allow_module_level=True)
@@ -89,49 +86,29 @@ def test_any_number_of_threads_gives_the_same_bits(here, threads):
     assert digests() == here
 
 
-def elsewhere(**environment):
-    """The digests of another process, and what it says of itself."""
-    code = (
-        "import json, ironstep, optim.test_same_bits as t;"
-        "d = t.digests(); print(json.dumps([ironstep.config(), d]))"
-    )
-    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    environment |= {"PYTHONPATH": os.pathsep.join([tests, *filter(None, sys.path)])}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return (json.loads(done.stdout) if done.returncode == 0 else None), done.stderr
+HERE = """
+import json, ironstep, optim.test_same_bits as t
+d = t.digests()
+print(json.dumps([ironstep.config(), d]))
+"""
 
 
 @pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512"])
 def test_every_instruction_set_gives_the_same_bits(here, isa):
-    best = ironstep.config()["instruction_set"]
-    order = ["scalar", "avx2", "avx512"]
-    if isa != "scalar" and (best not in order or order.index(isa) > order.index(best)):
-        pytest.skip(f"no {isa} here, {best} at best")
-    answer, errors = elsewhere(IRONSTEP_ISA=isa)
-    assert answer, errors
-    config, theirs = answer
+    skip_without(isa)
+    config, theirs = elsewhere(HERE, IRONSTEP_ISA=isa)
     assert config["instruction_set"] == isa
     assert theirs == here
 
 
 def test_the_fallback_without_the_exchange_api_gives_the_same_bits(here):
-    answer, errors = elsewhere(IRONSTEP_MEMORY="data_ptr")
-    assert answer, errors
-    config, theirs = answer
+    config, theirs = elsewhere(HERE, IRONSTEP_MEMORY="data_ptr")
     assert config["memory"] == "data_ptr"
     assert theirs == here
 
 
 def test_the_number_of_threads_from_the_environment(here):
-    answer, errors = elsewhere(IRONSTEP_NUM_THREADS="1")
-    assert answer, errors
-    config, theirs = answer
+    config, theirs = elsewhere(HERE, IRONSTEP_NUM_THREADS="1")
     assert config["num_threads"] == 1
     assert theirs == here
 
@@ -151,21 +128,7 @@ print(json.dumps(answers))
 
 
 def test_the_fallback_dispatches_alike():
-    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    answers = []
-    for memory in ({}, {"IRONSTEP_MEMORY": "data_ptr"}):
-        done = subprocess.run(
-            [sys.executable, "-c", DISPATCH],
-            env=os.environ
-            | memory
-            | {"PYTHONPATH": os.pathsep.join([tests, *filter(None, sys.path)])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        answers.append(json.loads(done.stdout))
-    assert answers[0] == answers[1]
+    assert elsewhere(DISPATCH) == elsewhere(DISPATCH, IRONSTEP_MEMORY="data_ptr")
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
