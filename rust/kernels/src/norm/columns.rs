@@ -1,11 +1,9 @@
 //! The kernels of channels side by side: a run is a row, with an element of each. Sums run down the
 //! columns.
 
-use std::slice::from_raw_parts;
-
 use super::map::{self, Mask, NONE, OF_INPUT, OF_OUTPUT, passing};
-use super::moments::{Runs, in_range, merge};
-use super::{Gradient, Normal};
+use super::moments::{Runs, from_center, merge};
+use super::{Gradient, Normal, in_wider};
 use crate::dtype::Float;
 use crate::isa::per_isa;
 use crate::lanes::{LANES, Lanes, Used, read};
@@ -39,98 +37,137 @@ fn numbers_of<F: Float, const N: usize>(columns: &[&[F]; N], column: usize) -> [
     numbers
 }
 
+/// Rows that are added to the sums between a read and a write of these.
+const TOGETHER: usize = 4;
+
+/// Rows whose mean is the center of a tile's first part.
+const FIRST: usize = 8;
+
+/// Calls a block for strips of columns: with the first, and the lanes that count.
+macro_rules! each_strip_of_columns {
+    ($cols:expr, |$column:ident, $used:ident| $block:block) => {{
+        let cols: usize = $cols;
+        for strip in 0..cols / LANES {
+            let ($column, $used) = (strip * LANES, Used::All);
+            $block
+        }
+        if cols % LANES > 0 {
+            let ($column, $used) = (cols / LANES * LANES, Used::First(cols % LANES));
+            $block
+        }
+    }};
+}
+
 per_isa! {
     /// Merges the rows into each column's moments of `count` rows.
     ///
     /// # Safety
     /// The rows from `x` on are valid for reads.
     pub(super) unsafe fn moments[F: Float][F](
-        x: *const F, runs: Runs, count: usize, means: &mut [f64], squares: &mut [f64],
+        x: *const F, runs: Runs, count: usize, means: &mut [f64], squares: &mut [f64], scratch: &mut Vec<F>,
     ) {
-        let (means, squares) = (&mut means[..runs.cols], &mut squares[..runs.cols]);
-        for column in (0..runs.cols).step_by(LANES) {
-            let width = LANES.min(runs.cols - column);
-            // SAFETY: the strip of every row lies in the rows. A whole one is said as a constant: only
-            // then is its loop made of vectors.
-            let mut part = unsafe {
-                match width {
-                    LANES => strip_moments::<F, F>(x.add(column), runs, Used::All),
-                    _ => strip_moments::<F, F>(x.add(column), runs, Used::First(width)),
+        let Runs { rows, cols, pitch } = runs;
+        let [centers, sums, part_squares] = scratch_of(scratch, cols);
+        let zeros = [F::ZERO; LANES];
+        // The mean of the rows before, or of the first: of a power of two, so that it is exact where all
+        // are equal.
+        let first = if rows < FIRST { 1 } else { FIRST };
+        let share = F::from_f64(1.0 / first as f64);
+        each_strip_of_columns!(cols, |column, used| {
+            let mut center = zeros;
+            if count > 0 {
+                let means = &means[column..cols.min(column + LANES)];
+                center.iter_mut().zip(means).for_each(|(center, &mean)| *center = F::from_f64(mean));
+            } else {
+                for row in 0..first {
+                    // SAFETY: the strip lies in the row.
+                    let x = unsafe { read::<F, F>(x.add(row * pitch + column), used, &zeros) };
+                    for l in 0..LANES {
+                        center[l] = center[l] + x[l];
+                    }
                 }
-            };
-            if !part.1[..width].iter().all(|&squares| in_range(squares)) {
-                // SAFETY: as above.
-                part = unsafe { strip_moments::<F, f64>(x.add(column), runs, Used::First(width)) };
+                center = center.map(|sum| sum * share);
+            }
+            centers[column..column + LANES].copy_from_slice(&center);
+        });
+        for first in (0..rows).step_by(TOGETHER) {
+            let together = first..rows.min(first + TOGETHER);
+            each_strip_of_columns!(cols, |column, used| {
+                let mut sum = lanes_of(sums, column);
+                let mut square = lanes_of(part_squares, column);
+                let center = lanes_of(centers, column);
+                for row in together.clone() {
+                    // SAFETY: the strip lies in the row.
+                    let x = unsafe { read::<F, F>(x.add(row * pitch + column), used, &center) };
+                    for l in 0..LANES {
+                        let distance = x[l] - center[l];
+                        sum[l] = sum[l] + distance;
+                        square[l] = square[l] + distance * distance;
+                    }
+                }
+                sums[column..column + LANES].copy_from_slice(&sum);
+                part_squares[column..column + LANES].copy_from_slice(&square);
+            });
+        }
+        for column in (0..cols).step_by(LANES) {
+            let width = LANES.min(cols - column);
+            let [center, sum, square] =
+                [&*centers, &*sums, &*part_squares].map(|list| lanes_of(list, column).map(F::to_f64));
+            let (mut part_means, mut part_squares, mut reliable) =
+                ([0.0; LANES], [0.0; LANES], [true; LANES]);
+            for l in 0..LANES {
+                (part_means[l], part_squares[l], reliable[l]) =
+                    from_center(rows as f64, center[l], sum[l], square[l]);
+            }
+            if reliable != [true; LANES] {
+                for l in (0..width).filter(|&l| !reliable[l]) {
+                    // SAFETY: the column is valid for reads.
+                    (part_means[l], part_squares[l]) = unsafe { in_two_passes(x.add(column + l), runs) };
+                }
             }
             merge(
                 count as f64,
                 &mut means[column..column + width],
                 &mut squares[column..column + width],
-                runs.rows as f64,
-                &part.0[..width],
-                &part.1[..width],
+                rows as f64,
+                &part_means[..width],
+                &part_squares[..width],
             );
         }
     }
 }
 
-/// Means and squared distances of a strip of columns, computed in `A`.
-///
-/// # Safety
-/// The strip of every row is valid for reads.
+/// The numbers of a strip of columns.
 #[inline(always)]
-unsafe fn strip_moments<F: Float, A: Float>(
-    x: *const F,
-    Runs { rows, pitch, .. }: Runs,
-    used: Used,
-) -> (Lanes<f64>, Lanes<f64>) {
-    let zeros = [A::ZERO; LANES];
-    let count = rows as f64;
-    let mut sums = zeros;
-    for row in 0..rows {
-        // SAFETY: by contract.
-        let x = unsafe { read::<F, A>(x.add(row * pitch), used, &zeros) };
-        for l in 0..LANES {
-            sums[l] = sums[l] + x[l];
-        }
-    }
-    let mut centers = zeros;
-    for l in 0..LANES {
-        centers[l] = A::from_f64(sums[l].to_f64() / count);
-    }
-    let (mut sums, mut squares) = (zeros, zeros);
-    for row in 0..rows {
-        // SAFETY: by contract.
-        let x = unsafe { read::<F, A>(x.add(row * pitch), used, &zeros) };
-        for l in 0..LANES {
-            let distance = x[l] - centers[l];
-            sums[l] = sums[l] + distance;
-            squares[l] = squares[l] + distance * distance;
-        }
-    }
-    let (mut means, mut corrected) = ([0.0; LANES], [0.0; LANES]);
-    for l in 0..LANES {
-        let missed = sums[l].to_f64() / count;
-        let square = squares[l].to_f64() - missed * missed * count;
-        means[l] = centers[l].to_f64() + missed;
-        corrected[l] = if square < 0.0 { 0.0 } else { square };
-    }
-    (means, corrected)
+fn lanes_of<F: Float>(list: &[F], column: usize) -> Lanes<F> {
+    let mut lanes = [F::ZERO; LANES];
+    lanes.copy_from_slice(&list[column..column + LANES]);
+    lanes
 }
 
-/// A row.
+/// Mean and squared distances of a column, in `f64`.
 ///
 /// # Safety
-/// It is valid for reads while it is used.
-#[inline(always)]
-unsafe fn row_of<'a, F>(x: *const F, runs: Runs, row: usize) -> &'a [F] {
+/// The first of each row is valid for reads.
+#[cold]
+unsafe fn in_two_passes<F: Float>(x: *const F, runs: Runs) -> (f64, f64) {
     // SAFETY: by contract.
-    unsafe { from_raw_parts(x.add(row * runs.pitch), runs.cols) }
+    let column = (0..runs.rows).map(|row| unsafe { *x.add(row * runs.pitch) }.to_f64());
+    let count = runs.rows as f64;
+    let center = column.clone().sum::<f64>() / count;
+    let (mut sum, mut square) = (0.0, 0.0);
+    for x in column {
+        sum += x - center;
+        square += (x - center) * (x - center);
+    }
+    let (mean, squares, _) = from_center(count, center, sum, square);
+    (mean, squares)
 }
 
-/// Zeros for each column, `N` times.
+/// Zeros for each column, and for the rest of the last strip, `N` times.
 #[inline(always)]
 fn scratch_of<F: Float, const N: usize>(scratch: &mut Vec<F>, cols: usize) -> [&mut [F]; N] {
+    let cols = cols.next_multiple_of(LANES);
     scratch.clear();
     scratch.resize(N * cols, F::ZERO);
     let mut rest = &mut scratch[..];
@@ -209,45 +246,51 @@ unsafe fn sums_as<F: Float, const MASK: u8>(
     sums: &mut [f64],
     products: &mut [f64],
 ) {
-    // The gradient that passes, and the distance.
-    let of = |x: &[F], dy: &[F], y: &[F], column: usize| {
-        let normal = Normal::of(numbers_of(&normals, column));
-        let y = if MASK == OF_OUTPUT {
-            y[column]
-        } else {
-            F::ZERO
-        };
-        (
-            passing::<F, MASK>(x[column], dy[column], y, normal),
-            normal.center,
-        )
-    };
-    // SAFETY: by contract.
-    let rows = |row| unsafe {
-        let y: &[F] = if MASK == OF_OUTPUT {
-            row_of(y, runs, row)
-        } else {
-            &[]
-        };
-        (row_of(x, runs, row), row_of(dy, runs, row), y)
-    };
-    for row in 0..runs.rows {
-        let (x, dy, y) = rows(row);
-        for column in 0..runs.cols {
-            let (dy, center) = of(x, dy, y, column);
-            part_sums[column] = part_sums[column] + dy;
-            part_products[column] = part_products[column] + dy * (x[column] - center);
-        }
+    let Runs { rows, cols, pitch } = runs;
+    let zeros = [F::ZERO; LANES];
+    for row in 0..rows {
+        each_strip_of_columns!(cols, |column, used| {
+            let mut sum = lanes_of(part_sums, column);
+            let mut product = lanes_of(part_products, column);
+            let at = row * pitch + column;
+            // SAFETY: the strip lies in the lists and in the row.
+            unsafe {
+                let [centers, scales, shifts] = [
+                    read::<F, F>(normals[0].as_ptr().add(column), used, &zeros),
+                    read::<F, F>(normals[1].as_ptr().add(column), used, &zeros),
+                    read::<F, F>(normals[2].as_ptr().add(column), used, &zeros),
+                ];
+                let x = read::<F, F>(x.add(at), used, &zeros);
+                let dy = read::<F, F>(dy.add(at), used, &zeros);
+                let y = if MASK == OF_OUTPUT {
+                    read::<F, F>(y.add(at), used, &zeros)
+                } else {
+                    zeros
+                };
+                for l in 0..LANES {
+                    let normal = Normal::of([centers[l], scales[l], shifts[l]]);
+                    let dy = passing::<F, MASK>(x[l], dy[l], y[l], normal);
+                    sum[l] = sum[l] + dy;
+                    product[l] = product[l] + dy * (x[l] - normal.center);
+                }
+            }
+            part_sums[column..column + LANES].copy_from_slice(&sum);
+            part_products[column..column + LANES].copy_from_slice(&product);
+        });
     }
     for column in 0..runs.cols {
         let (mut sum, mut product) = (part_sums[column].to_f64(), part_products[column].to_f64());
         if !(sum.is_finite() && product.is_finite()) {
             (sum, product) = (0.0, 0.0);
-            for row in 0..runs.rows {
-                let (x, dy, y) = rows(row);
-                let (dy, center) = of(x, dy, y, column);
-                sum += dy.to_f64();
-                product += dy.to_f64() * (x[column].to_f64() - center.to_f64());
+            let normal = Normal::of(numbers_of(&normals, column));
+            for row in 0..rows {
+                // SAFETY: the column of every row is valid for reads.
+                let of = |from: *const F| unsafe { *from.add(row * pitch + column) };
+                let y = if MASK == OF_OUTPUT { of(y) } else { F::ZERO };
+                let dy = passing::<F, MASK>(of(x), of(dy), y, normal);
+                let (dy, distance) = in_wider::<F, f64>(dy, of(x), normal.center);
+                sum += dy;
+                product += dy * distance;
             }
         }
         sums[column] += sum;

@@ -260,6 +260,11 @@ impl Backward<'_> {
         self.sums || self.training && !self.grad_input.is_null()
     }
 
+    /// Whether what is written does not depend on the sums, which are asked for as well.
+    fn writes_at_once(&self) -> bool {
+        self.writes() && self.sums && (!self.training || self.grad_input.is_null())
+    }
+
     fn weight(&self, channel: usize) -> f64 {
         self.weight.map_or(1.0, |list| list[channel])
     }

@@ -6,15 +6,16 @@
 //! M₂   = M₂ₐ + M₂_b + δ²·nₐ·n_b/n          M₂ = Σ (x − mean)²
 //! ```
 //!
-//! The mean of a part is found first, and squares are of distances from it: nothing cancels, however
-//! large the mean is against the spread. Parts are some thousand elements, summed in their own type;
-//! all above them is `f64`.
+//! Squares are of distances from a center of the part's own, so that nothing cancels, however large the
+//! mean is against the spread. The mean of its first elements is such a center, and one pass does; where
+//! they were not like the rest, the part's mean is found first. Parts are some thousand elements, summed
+//! in their own type; all above them is `f64`.
 
 use std::slice;
 
 use super::Statistics;
 use crate::dtype::Float;
-use crate::lanes::{LANES, Lanes, read, total};
+use crate::lanes::{LANES, Lanes, Used, read, total};
 
 /// Count, mean and sum of squared distances from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -99,7 +100,6 @@ impl Runs {
 /// Runs a block for every strip of every run, with its start and the lanes that count.
 macro_rules! each_strip {
     ($runs:expr, |$start:ident, $used:ident| $block:block) => {{
-        use $crate::lanes::Used;
         let runs: $crate::norm::moments::Runs = $runs;
         let rest = runs.cols % LANES;
         for row in 0..runs.rows {
@@ -120,27 +120,50 @@ macro_rules! each_strip {
 }
 pub(super) use each_strip;
 
-/// The moments of a part, computed in `A`.
+/// Elements whose mean is a part's center.
+const FIRST: usize = 128;
+
+/// The moments of a part, in one pass, computed in its own type: or in two and `f64`.
 ///
 /// # Safety
 /// The runs from `x` on are valid for reads.
 #[inline(always)]
-pub(super) unsafe fn moments_in<F: Float, A: Float>(x: *const F, runs: Runs) -> Moments {
-    let count = runs.len() as f64;
-    let zeros = [A::ZERO; LANES];
-    let mut sums = zeros;
+pub(super) unsafe fn moments_of<F: Float>(x: *const F, runs: Runs) -> Moments {
+    // SAFETY: by contract.
+    unsafe {
+        let first = Runs {
+            rows: (FIRST / runs.cols.max(1)).clamp(1, runs.rows),
+            cols: runs.cols.min(FIRST),
+            ..runs
+        };
+        let mut sums = [F::ZERO; LANES];
+        each_strip!(first, |offset, used| {
+            let x = read::<F, F>(x.add(offset), used, &[F::ZERO; LANES]);
+            for l in 0..LANES {
+                sums[l] = sums[l] + x[l];
+            }
+        });
+        let center = F::from_f64(total(&sums) / first.len() as f64);
+        match around::<F, F>(x, runs, center) {
+            (moments, true) => moments,
+            (_, false) => {
+                let zero = around::<F, f64>(x, runs, 0.0).0;
+                around::<F, f64>(x, runs, zero.mean).0
+            }
+        }
+    }
+}
+
+/// The moments of a part by the distances from a center, computed in `A`, and whether they can be relied on.
+///
+/// # Safety
+/// The runs from `x` on are valid for reads.
+#[inline(always)]
+unsafe fn around<F: Float, A: Float>(x: *const F, runs: Runs, center: A) -> (Moments, bool) {
+    let centers = [center; LANES];
+    let (mut sums, mut squares): (Lanes<A>, Lanes<A>) = ([A::ZERO; LANES], [A::ZERO; LANES]);
     each_strip!(runs, |offset, used| {
         // SAFETY: the strip lies in the runs.
-        let x = unsafe { read::<F, A>(x.add(offset), used, &zeros) };
-        for l in 0..LANES {
-            sums[l] = sums[l] + x[l];
-        }
-    });
-    let center = A::from_f64(total(&sums) / count);
-    let centers = [center; LANES];
-    let (mut sums, mut squares): (Lanes<A>, Lanes<A>) = (zeros, zeros);
-    each_strip!(runs, |offset, used| {
-        // SAFETY: as above.
         let x = unsafe { read::<F, A>(x.add(offset), used, &centers) };
         for l in 0..LANES {
             let distance = x[l] - center;
@@ -148,18 +171,34 @@ pub(super) unsafe fn moments_in<F: Float, A: Float>(x: *const F, runs: Runs) -> 
             squares[l] = squares[l] + distance * distance;
         }
     });
-    // The center is rounded: what it missed is in the second sums.
-    let missed = total(&sums) / count;
-    let squares = total(&squares) - missed * missed * count;
-    Moments {
+    let count = runs.len() as f64;
+    let (mean, squares, reliable) =
+        from_center(count, center.to_f64(), total(&sums), total(&squares));
+    let moments = Moments {
         count,
-        mean: center.to_f64() + missed,
-        squares: if squares < 0.0 { 0.0 } else { squares },
-    }
+        mean,
+        squares,
+    };
+    (moments, reliable)
+}
+
+/// Mean and squared distances from it, of sums of distances from a center and of their squares; and
+/// whether the center was near enough, and the squares in the range of `f32`.
+#[inline(always)]
+pub(super) fn from_center(count: f64, center: f64, sum: f64, square: f64) -> (f64, f64, bool) {
+    let missed = sum / count;
+    let of_center = missed * missed * count;
+    let squares = square - of_center;
+    // What cancels is no more than the three lowest bits of the sum.
+    let near = (of_center <= 8.0 * squares) | (square == 0.0);
+    let squares = if squares < 0.0 { 0.0 } else { squares };
+    (center + missed, squares, near & in_range(square))
 }
 
 /// Whether squares in `f32` neither overflowed nor came near its smallest numbers.
 #[inline(always)]
-pub(super) fn in_range(squares: f64) -> bool {
-    squares == 0.0 || (1e-30..1e37).contains(&squares)
+#[allow(clippy::manual_range_contains)] // it has a branch
+fn in_range(squares: f64) -> bool {
+    // All, without a branch: of many columns at a time.
+    (squares == 0.0) | (squares >= 1e-30) & (squares < 1e37)
 }

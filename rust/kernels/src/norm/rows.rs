@@ -52,6 +52,11 @@ struct Part {
     done: usize,
 }
 
+/// How many rows are written at a time.
+fn written_rows(runs: Runs) -> usize {
+    (WRITTEN / runs.cols.max(1)).max(1)
+}
+
 impl Rows {
     pub(super) fn new(rows: usize, channels: usize) -> Rows {
         Rows { rows, channels }
@@ -214,8 +219,7 @@ impl Rows {
         pool::run(threads, tiles.len(), &|index| {
             let mut stage = stage();
             let tile = &tiles[index];
-            let part_rows = (WRITTEN / tile.runs.cols.max(1)).max(1);
-            Self::parts(tile, part_rows, |at, runs| {
+            Self::parts(tile, written_rows(tile.runs), |at, runs| {
                 task(&mut stage, at, runs, tile.first)
             });
         });
@@ -239,11 +243,11 @@ impl Rows {
                     threads,
                     &tiles,
                     &stage,
-                    &|stage, _, part, [means, squares]| {
+                    &|stage, scratch, part, [means, squares]| {
                         // SAFETY: the rows lie in the input.
                         unsafe {
                             stage.with(part.at, part.runs, [job.input], [], |[x], [], runs| {
-                                columns::moments(isa, x, runs, part.done, means, squares);
+                                columns::moments(isa, x, runs, part.done, means, squares, scratch);
                             });
                         }
                     },
@@ -295,6 +299,21 @@ impl Rows {
             .map(|channel| job.normal(channel).numbers())
             .collect();
         let normals = Columns::new(&normals, self.folded());
+        let columns_of = |sums: &[Sums]| {
+            let gradients: Vec<Gradient<F>> = job.gradients(self.channels, self.rows, sums);
+            let gradients: Vec<[F; 4]> = gradients.iter().map(Gradient::numbers).collect();
+            Columns::new(&gradients, self.folded())
+        };
+        let write = |stage: &mut Stage<F>, gradients: &Columns<F, 4>, at, runs, first| {
+            let outputs = [job.grad_input, job.grad_residual];
+            // SAFETY: the rows lie in all buffers, and are this call's alone.
+            unsafe {
+                stage.with(at, runs, job.inputs(), outputs, |inputs, outputs, runs| {
+                    columns::gradient(isa, inputs, outputs, runs, first, &normals, gradients, mask);
+                });
+            }
+        };
+        let at_once = job.writes_at_once().then(|| columns_of(&[]));
         let mut found = Vec::new();
         if job.needs_sums() {
             let [grads, products] = self.reduce(
@@ -309,6 +328,12 @@ impl Rows {
                                 isa, inputs, runs, part.first, &normals, mask, grads, products,
                                 scratch,
                             );
+                        });
+                    }
+                    if let Some(gradients) = &at_once {
+                        let (first, at, runs) = (part.first, part.at, part.runs);
+                        Self::parts(&Tile { at, first, runs }, written_rows(runs), |at, runs| {
+                            write(stage, gradients, at, runs, first);
                         });
                     }
                 },
@@ -327,22 +352,12 @@ impl Rows {
                 })
                 .collect();
         }
-        if !job.writes() {
+        if at_once.is_some() || !job.writes() {
             return found;
         }
-        let gradients: Vec<Gradient<F>> = job.gradients(self.channels, self.rows, &found);
-        let gradients: Vec<[F; 4]> = gradients.iter().map(Gradient::numbers).collect();
-        let gradients = Columns::new(&gradients, self.folded());
+        let gradients = columns_of(&found);
         self.each_part(threads, &tiles, &stage, &|stage, at, runs, first| {
-            let outputs = [job.grad_input, job.grad_residual];
-            // SAFETY: the rows lie in all buffers, and are this call's alone.
-            unsafe {
-                stage.with(at, runs, job.inputs(), outputs, |inputs, outputs, runs| {
-                    columns::gradient(
-                        isa, inputs, outputs, runs, first, &normals, &gradients, mask,
-                    );
-                });
-            }
+            write(stage, &gradients, at, runs, first);
         });
         found
     }

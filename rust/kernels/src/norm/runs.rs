@@ -1,21 +1,18 @@
 //! The kernels of one channel whose elements are in runs.
 
 use super::map::{self, Mask, NONE, OF_INPUT, OF_OUTPUT, passing};
-use super::moments::{Moments, Runs, each_strip, in_range, moments_in};
+use super::moments::{Moments, Runs, each_strip, moments_of};
 use super::{Gradient, Normal, Sums, in_wider};
 use crate::dtype::Float;
 use crate::isa::per_isa;
-use crate::lanes::{LANES, Lanes, read, total};
+use crate::lanes::{LANES, Lanes, Used, read, total};
 
 per_isa! {
     /// # Safety
     /// The runs from `x` on are valid for reads.
     pub(super) unsafe fn moments[F: Float][F](x: *const F, runs: Runs) -> Moments {
         // SAFETY: by contract.
-        unsafe {
-            let moments = moments_in::<F, F>(x, runs);
-            if in_range(moments.squares) { moments } else { moments_in::<F, f64>(x, runs) }
-        }
+        unsafe { moments_of(x, runs) }
     }
 }
 

@@ -184,15 +184,32 @@ impl Slabs {
         let normals: Vec<Normal<F>> = (0..self.channels)
             .map(|channel| job.normal(channel))
             .collect();
+        let write = |stage: &mut Stage<F>, gradients: &[Gradient<F>], channel: usize, at, runs| {
+            let outputs = [job.grad_input, job.grad_residual];
+            let (normal, gradient) = (&normals[channel], &gradients[channel]);
+            // SAFETY: the part lies in all buffers, and is this call's alone.
+            unsafe {
+                stage.with(at, runs, job.inputs(), outputs, |inputs, outputs, runs| {
+                    runs::gradient(isa, inputs, outputs, runs, normal, gradient, mask);
+                });
+            }
+        };
+        let at_once: Option<Vec<Gradient<F>>> = job
+            .writes_at_once()
+            .then(|| job.gradients(self.channels, self.count(), &[]));
         let mut found = Vec::new();
         if job.needs_sums() {
             let sums = |stage: &mut Stage<F>, channel: usize, at, runs| {
                 // SAFETY: the part lies in all buffers.
-                unsafe {
+                let sums = unsafe {
                     stage.with(at, runs, job.inputs(), [], |[x, dy, y], [], runs| {
                         runs::sums(isa, x, dy, y, runs, &normals[channel], mask)
                     })
+                };
+                if let Some(gradients) = &at_once {
+                    write(stage, gradients, channel, at, runs);
                 }
+                sums
             };
             let all = self.reduce(threads, &stage, &sums, |all: &mut Sums, part| {
                 all.grads += part.grads;
@@ -203,19 +220,12 @@ impl Slabs {
                 .map(|(channel, sums)| job.centered::<F>(channel, sums))
                 .collect();
         }
-        if !job.writes() {
+        if at_once.is_some() || !job.writes() {
             return found;
         }
-        let gradients: Vec<Gradient<F>> = job.gradients(self.channels, self.count(), &found);
+        let gradients = job.gradients(self.channels, self.count(), &found);
         self.each_part(threads, &stage, &|stage, channel, _, at, runs| {
-            let outputs = [job.grad_input, job.grad_residual];
-            let (normal, gradient) = (&normals[channel], &gradients[channel]);
-            // SAFETY: the part lies in all buffers, and is this call's alone.
-            unsafe {
-                stage.with(at, runs, job.inputs(), outputs, |inputs, outputs, runs| {
-                    runs::gradient(isa, inputs, outputs, runs, normal, gradient, mask);
-                });
-            }
+            write(stage, &gradients, channel, at, runs);
         });
         found
     }
