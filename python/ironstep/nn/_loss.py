@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ironstep import _native
 from ironstep.functional._loss import coefficients
-from ironstep.nn import _loss_in_torch
+from ironstep.nn import _loss_in_torch, _memory
 from ironstep.nn._normalize import is_watched
 
 Target: TypeAlias = Tensor | tuple[Tensor, Tensor, float | Tensor]
@@ -322,7 +322,7 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, case: _Case) -> Tensor:
         # float16 has not the range for a division by the number of rows: the loss scale comes first.
         scaled = logits.dtype is not torch.float16
-        gradient = torch.empty_like(_as_walked(logits))
+        gradient = _memory.empty_like(_as_walked(logits))
         loss, divisor = case.by_kernel(logits, gradient, scaled=scaled)
         ctx.save_for_backward(gradient)
         ctx.factor = 1.0 if scaled or not divisor else 1.0 / divisor
