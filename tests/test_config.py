@@ -179,6 +179,7 @@ def test_the_names_of_the_package():
         "evaluate",
         "functional",
         "get_num_threads",
+        "keep_freed_memory",
         "metrics",
         "nn",
         "optim",
@@ -197,3 +198,28 @@ def test_the_names_of_the_package():
     ]
     for function in functional.__all__:
         assert getattr(functional, function).__doc__
+
+
+def test_freed_memory_that_is_kept_has_no_fresh_pages():
+    faults = in_a_new_process("""
+import resource
+import numpy as np
+import ironstep
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(1 << 20), np.ones(1 << 23)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+fresh = faults()
+if ironstep.keep_freed_memory():
+    faults()
+    print(faults(), fresh)
+else:
+    print("not glibc")
+""")
+    if "not glibc" in faults:
+        pytest.skip("no glibc here")
+    kept, fresh = map(int, faults.split())
+    assert kept < fresh / 10

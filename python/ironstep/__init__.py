@@ -11,7 +11,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ironstep import _native
-from ironstep._config import config, get_num_threads, set_num_threads, show_config
+from ironstep._config import (
+    config,
+    get_num_threads,
+    keep_freed_memory,
+    set_num_threads,
+    show_config,
+)
 
 if TYPE_CHECKING:
     from ironstep import evaluate, functional, metrics, nn, optim
@@ -24,6 +30,7 @@ __all__ = [
     "evaluate",
     "functional",
     "get_num_threads",
+    "keep_freed_memory",
     "metrics",
     "nn",
     "optim",

@@ -1,10 +1,15 @@
 """Threads, and a report of what is in use."""
 
+import ctypes
 import operator
 import sys
 from typing import TypedDict
 
 from ironstep import _native
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
 
 
 class Config(TypedDict):
@@ -53,6 +58,38 @@ def set_num_threads(n: int | None) -> None:
 def get_num_threads() -> int:
     """Return how many threads the next call may use."""
     return _native.get_num_threads()
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep the memory that it frees, for what it allocates next.
+
+    glibc gives large blocks back to the system when they are freed, and the next ones come as fresh
+    pages, each with a fault at its first use: a training that allocates its activations and gradients
+    anew in each iteration spends a good part of its time on that. It concerns the whole process, torch and
+    numpy as well, from now on; memory that was once in use stays with it until it ends.
+
+    Returns
+    -------
+    bool
+        Whether it was set. Only glibc's allocator has such a setting: elsewhere (macOS, Windows, musl)
+        nothing happens.
+
+    References
+    ----------
+    ``mallopt(3)``, ``M_TRIM_THRESHOLD`` and ``M_MMAP_MAX``.
+
+    Examples
+    --------
+    >>> import ironstep
+    >>> kept = ironstep.keep_freed_memory()
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    # No block of its own for a large one, and no end at which the heap is cut.
+    return mallopt is not None and bool(
+        mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    )
 
 
 def config() -> Config:
