@@ -109,6 +109,11 @@ bench: build ## measure against torch and scikit-learn; wants a quiet machine
 	$(PY) -m ironstep bench optim $(ARGS)
 	$(PY) -m ironstep bench metrics $(ARGS)
 
+.PHONY: docs
+docs: ## the documentation's site, built and checked without a network; prints where it is
+	@$(LOCKED) $(STAMPS)/docs
+	$(PY) docs/site/build.py
+
 ##@ Ship
 # Linux wheels are linked by zig against an old glibc, or musl, whatever this machine has.
 WHEELS_Linux := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
@@ -149,7 +154,7 @@ KEEP := kept="$(abspath $(STAMPS))/keep.txt"; \
 	PIP_CONSTRAINT="$$kept"
 
 $(STAMPS)/packages: $(STAMPS)/python pyproject.toml
-	$(KEEP) $(IN_VENV) maturin develop --release --extras torch,demo,bench,evaluate --group test,lint
+	$(KEEP) $(IN_VENV) maturin develop --release --extras torch,demo,bench,evaluate --group test,lint,docs
 	touch $@
 
 # The extension is shared by all environments of a checkout (abi3); when it is gone, it is built again.
@@ -162,6 +167,11 @@ missing-extension:
 
 $(STAMPS)/integrations: $(STAMPS)/build pyproject.toml
 	$(KEEP) $(IN_VENV) maturin develop --release --group integrations
+	touch $@
+
+# Without the extension: the reference is read from the sources.
+$(STAMPS)/docs: $(STAMPS)/python pyproject.toml
+	$(PY) -m pip install --quiet --group docs
 	touch $@
 
 $(STAMPS)/zig: $(STAMPS)/python
