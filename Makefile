@@ -69,6 +69,12 @@ test-r: build ## AUC and DeLong beside R's pROC, which it installs (Debian, as r
 	apt-get install --yes --no-install-recommends r-base-core r-cran-proc
 	$(PY) -m pytest tests/metrics/test_proc.py $(ARGS)
 
+.PHONY: test-browser
+test-browser: build ## the report's page and the site in Chromium, which it installs (Debian, as root)
+	apt-get install --yes --no-install-recommends chromium fonts-dejavu-core
+	@$(LOCKED) $(STAMPS)/browser
+	$(PY) -m pytest tests/evaluate/test_browser.py tests/test_docs.py $(ARGS)
+
 .PHONY: coverage-study
 coverage-study: build ## how often the intervals hold the truth; writes docs/coverage.md; some minutes
 	$(PY) benches/coverage_study.py $(ARGS)
@@ -167,6 +173,10 @@ missing-extension:
 
 $(STAMPS)/integrations: $(STAMPS)/build pyproject.toml
 	$(KEEP) $(IN_VENV) maturin develop --release --group integrations
+	touch $@
+
+$(STAMPS)/browser: $(STAMPS)/build pyproject.toml
+	$(PY) -m pip install --quiet --group browser
 	touch $@
 
 # Without the extension: the reference is read from the sources.

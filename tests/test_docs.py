@@ -16,8 +16,13 @@ site = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(site)
 
 
-def test_the_site_is_built_without_a_fault(tmp_path):
-    built, wrong = site.build(tmp_path / "docs-site")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return site.build(tmp_path_factory.mktemp("docs") / "docs-site")
+
+
+def test_the_site_is_built_without_a_fault(made):
+    built, wrong = made
     assert wrong == []
     pages = {path.relative_to(built).as_posix() for path in built.rglob("*.html")}
     for target in site.pages().values():
@@ -26,6 +31,23 @@ def test_the_site_is_built_without_a_fault(tmp_path):
     reference = (built / "reference" / "ironstep.metrics.html").read_text(encoding="utf-8")
     assert "How many are true positive" in reference  # docstrings are there, not names alone
     assert "array-like" in reference
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_request_leaves_the_site_in_a_browser(browser, made, scheme):
+    built, _ = made
+    context = browser.new_context(color_scheme=scheme)
+    page, asked = context.new_page(), []
+    page.on("request", lambda request: asked.append(request.url))
+    for path in sorted(
+        set(built.rglob("*.html")) - {built / "404.html"}
+    ):  # that one wants a server
+        page.goto(path.as_uri(), wait_until="load")
+        assert page.locator("h1").count() == 1
+        assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)"), path
+    context.close()
+    assert len(asked) > 20
+    assert [url for url in asked if not url.startswith((built.as_uri(), "data:", "blob:"))] == []
 
 
 def test_every_page_stands_in_the_contents():
