@@ -65,9 +65,11 @@ test-sklearn: build ## scikit-learn's own tests of its metrics, with ours in the
 		-p no:randomly --disable-warnings -q $(ARGS)
 
 .PHONY: test-r
-test-r: build ## AUC and DeLong beside R's pROC, which it installs (Debian, as root)
+test-r: build ## metrics and report beside R's pROC, which it installs (Debian, as root), and dcurves
 	apt-get install --yes --no-install-recommends r-base-core r-cran-proc
-	$(PY) -m pytest tests/metrics/test_proc.py $(ARGS)
+	@$(LOCKED) $(STAMPS)/dcurves
+	IRONSTEP_DCURVES_PYTHON="$(abspath $(STAMPS))/dcurves-venv/bin/python" \
+		$(PY) -m pytest tests/metrics/test_proc.py tests/evaluate/test_peers.py $(ARGS)
 
 .PHONY: test-browser
 test-browser: build ## the report's page and the site in Chromium, which it installs (Debian, as root)
@@ -177,6 +179,12 @@ $(STAMPS)/integrations: $(STAMPS)/build pyproject.toml
 
 $(STAMPS)/browser: $(STAMPS)/build pyproject.toml
 	$(PY) -m pip install --quiet --group browser
+	touch $@
+
+# In an environment of its own: it wants other versions of pandas.
+$(STAMPS)/dcurves: $(STAMPS)/python
+	$(PY) -m venv $(STAMPS)/dcurves-venv
+	$(STAMPS)/dcurves-venv/bin/python -m pip install --quiet "dcurves>=1.1.7"
 	touch $@
 
 # Without the extension: the reference is read from the sources.

@@ -3,24 +3,19 @@
 import csv
 import io
 import math
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
 
 from ironstep.metrics import ScoreIndex, compare, confidence_interval, delong_test
+from proc import asked, numbers
 
 SCRIPT = """
-suppressMessages(library(pROC))
-data(aSAH)
 write.csv(aSAH, row.names = FALSE)
 cat("---\\n")
-options(digits = 17)
 scores <- list(ndka = aSAH$ndka, s100b = aSAH$s100b, wfns = as.numeric(aSAH$wfns))
 curve <- function(x) roc(aSAH$outcome, x, levels = c("Good", "Poor"), direction = "<", quiet = TRUE)
 curves <- lapply(scores, curve)
-show <- function(name, values) cat(name, as.numeric(values), "\\n")
 for (name in names(scores)) {
   show(paste0("ci-", name), ci.auc(curves[[name]], method = "delong"))
   show(paste0("var-", name), var(curves[[name]]))
@@ -34,32 +29,16 @@ show("curve", c(length(curves$s100b$thresholds), sum(curves$s100b$sensitivities)
 """
 
 
-def _has_proc():
-    rscript = shutil.which("Rscript")
-    if rscript is None:
-        return False
-    return subprocess.run([rscript, "-e", "library(pROC)"], capture_output=True).returncode == 0
-
-
 @pytest.fixture(scope="module")
 def proc():
     """The data, and what R says of them."""
-    if not _has_proc():
-        pytest.skip("R with pROC is not here: make test-r installs it")
-    done = subprocess.run(
-        ["Rscript", "-e", SCRIPT], capture_output=True, text=True, check=True, timeout=120
-    )
-    table, _, answers = done.stdout.partition("---\n")
+    table, _, answers = asked(SCRIPT).partition("---\n")
     rows = list(csv.DictReader(io.StringIO(table)))
     y_true = np.array([row["outcome"] for row in rows])
     scores = {
         name: np.array([float(row[name]) for row in rows]) for name in ("ndka", "s100b", "wfns")
     }
-    said = {}
-    for line in answers.splitlines():
-        name, *numbers = line.split()
-        said[name] = [float(number) for number in numbers]
-    return y_true, scores, said
+    return y_true, scores, numbers(answers)
 
 
 @pytest.mark.parametrize("name", ["ndka", "s100b", "wfns"])
