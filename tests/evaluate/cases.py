@@ -1,6 +1,14 @@
 """Predictions of two models for the images of some patients."""
 
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+
+WORKED_EXAMPLE = Path(__file__).parents[2] / "docs" / "worked-example.md"
 
 
 def predictions(n=400, seed=0):
@@ -27,3 +35,16 @@ def csv_text(columns, separator=","):
     lines = [separator.join(columns)]
     lines += [separator.join(map(str, row)) for row in zip(*columns.values(), strict=True)]
     return "\n".join(lines) + "\n"
+
+
+def worked_example(folder):
+    """Run in a folder what docs/worked-example.md shows: the lines that write its file, its command."""
+    text = WORKED_EXAMPLE.read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", text, re.S)[1]
+    code = "".join(line[4:] + "\n" for line in code.splitlines())  # without the prompts
+    command = shlex.split(re.search(r"```sh\n(.*?)```", text, re.S)[1].replace("\\\n", ""))
+    assert command.pop(0) == "ironstep"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, timeout=100)
+    run = [sys.executable, "-m", "ironstep", *command, "--quiet"]
+    subprocess.run(run, cwd=folder, check=True, timeout=300)
+    return folder / "report"

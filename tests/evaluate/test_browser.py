@@ -5,14 +5,13 @@ IRONSTEP_SCREENSHOTS=docs/pictures keeps the two pictures that docs/worked-examp
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from evaluate.cases import csv_text, predictions
+from evaluate.cases import csv_text, predictions, worked_example
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -226,20 +225,13 @@ def test_nothing_of_the_input_runs_or_asks_a_network(browser, tmp_path):
 
 
 def test_the_report_of_the_worked_example(browser, tmp_path):
-    """The file and the command of the page in the docs, and the pictures that it shows of them."""
-    text = (Path(__file__).parents[2] / "docs" / "worked-example.md").read_text(encoding="utf-8")
-    code = re.search(r"```python\n(.*?)```", text, re.S)[1]
-    code = "".join(line[4:] + "\n" for line in code.splitlines())  # without the prompts
-    command = shlex.split(re.search(r"```sh\n(.*?)```", text, re.S)[1].replace("\\\n", ""))
-    assert command.pop(0) == "ironstep"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=100)
-    run = [sys.executable, "-m", "ironstep", *command, "--quiet"]
-    subprocess.run(run, cwd=tmp_path, check=True, timeout=300)
+    """And the pictures that the page in the docs shows of it."""
+    folder = worked_example(tmp_path)
     for name, place, how in (
         ("desktop", "body", {"viewport": {"width": 1000, "height": 700}}),
         ("phone", "#curves", {"color_scheme": "dark", **PHONE}),
     ):
-        with Opened(browser, tmp_path / "report", **how) as opened:
+        with Opened(browser, folder, **how) as opened:
             assert opened.said == []
             assert complaints(opened.page)[0] == []
             opened.page.locator(place).evaluate("one => one.scrollIntoView()")

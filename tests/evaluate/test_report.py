@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from evaluate.cases import predictions
+from evaluate.cases import WORKED_EXAMPLE, predictions, worked_example
 from ironstep.evaluate import Evaluation, InputError, _report
 from ironstep.evaluate._tables import Table, tables
 
@@ -275,3 +275,20 @@ def test_an_empty_folder_and_missing_parents_are_taken(tmp_path):
     evaluate().report(tmp_path / "empty")
     evaluate().report(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b" / "index.html").is_file()
+
+
+def test_the_worked_example_says_what_its_report_says(tmp_path):
+    pytest.importorskip("pyarrow")
+    text = (worked_example(tmp_path) / "report.json").read_text(encoding="utf-8")
+    models = {model["name"]: model for model in json.loads(text)["models"]}
+    page = WORKED_EXAMPLE.read_text(encoding="utf-8")
+    for name, key in (
+        ("model_a", "auc"),
+        ("model_b", "auc"),
+        ("model_b", "sensitivity"),
+        ("model_b", "specificity"),
+    ):
+        rows = {row["key"]: row["estimate"] for row in models[name]["rows"]}
+        value, low, high = (rows[key][part] for part in ("value", "low", "high"))
+        assert f"{value:.3f} [{low:.3f}, {high:.3f}]" in page
+        assert f"{value:.2f} (95% CI {low:.2f} to {high:.2f})" in page.replace("\n", " ")
