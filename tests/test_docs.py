@@ -127,6 +127,14 @@ def test_links_and_names_are_turned_to_where_things_lie_in_the_site():
     assert site.turned("[r](../README.md)", "docs/metrics.md", where, {}) == "[r](index.md)"
 
 
+def test_short_names_lead_to_entries_where_there_is_one_alone():
+    modules = {"p": ["m", "f"], "p.m": ["g", "f"]}
+    assert site.entries(modules) == {
+        **{name: name for name in ("p", "p.m", "p.f", "p.m.g", "p.m.f")},
+        "g": "p.m.g",  # f would be two, and m is a word
+    }
+
+
 def test_the_figures_on_intervals_are_those_of_the_coverage_study():
     def rows(page):
         lines = (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines()

@@ -80,7 +80,9 @@ def turned(text, source, where, entries):
 
 def entries(modules):
     """What a name in a page's text stands for: in full, without the package, or its last part if unique."""
-    whole = {f"{module}.{name}" for module, names in modules.items() for name in names}
+    whole = {f"{module}.{name}" for module, names in modules.items() for name in names} - set(
+        modules
+    )
     known = {name: name for name in [*modules, *whole]}
     known |= {name.removeprefix("ironstep."): name for name in whole}
     last = [name.rpartition(".")[2] for name in sorted(whole)]
@@ -196,4 +198,5 @@ if __name__ == "__main__":
         print(line, file=sys.stderr)
     if wrong:
         sys.exit(1)
-    print(f"{made / 'index.html'}")
+    print(made / "index.html")
+    print(f"With its search: {Path(sys.executable).name} -m http.server -d {made}")
