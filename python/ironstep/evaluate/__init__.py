@@ -4,33 +4,51 @@ Needs the extra ``evaluate``: ``pip install "ironstep[evaluate]"``.
 """
 
 from ironstep.evaluate._cases import Flow
+from ironstep.evaluate._displays import (
+    CalibrationDisplay,
+    DetCurveDisplay,
+    PrecisionRecallDisplay,
+    RocCurveDisplay,
+)
 from ironstep.evaluate._errors import InputError
 from ironstep.evaluate._evaluation import Evaluation
+from ironstep.evaluate._findings import Finding
 from ironstep.evaluate._results import (
     Band,
     Curve,
-    Finding,
+    Histogram,
     Mistake,
     Model,
+    Overall,
     Paired,
+    Results,
     Row,
     Subgroup,
+    Tested,
     Threshold,
 )
-from ironstep.evaluate._tables import Table
+from ironstep.evaluate._table import Table
 
 __all__ = [
     "Band",
+    "CalibrationDisplay",
     "Curve",
+    "DetCurveDisplay",
     "Evaluation",
     "Finding",
     "Flow",
+    "Histogram",
     "InputError",
     "Mistake",
     "Model",
+    "Overall",
     "Paired",
+    "PrecisionRecallDisplay",
+    "Results",
+    "RocCurveDisplay",
     "Row",
     "Subgroup",
     "Table",
+    "Tested",
     "Threshold",
 ]

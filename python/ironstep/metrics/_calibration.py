@@ -68,6 +68,7 @@ def calibration(
     pos_label: Any = 1,
     groups: Any = None,
     n_bins: int = 15,
+    decimals: int | None = None,
     confidence_level: float = 0.95,
     n_resamples: int = 1000,
     random_state: int | None = None,
@@ -87,6 +88,9 @@ def calibration(
         then those of clusters.
     n_bins : int, default=15
         Bins of equal width for the expected calibration error.
+    decimals : int, optional
+        Round the probabilities to so many for the curve, its band and the error to expect: of very many
+        different ones the band takes long.
     confidence_level : float in (0, 1), default=0.95
     n_resamples : int, default=1000
         Outcomes drawn with the predicted probabilities: for the band and the error to expect.
@@ -132,19 +136,33 @@ def calibration(
     brier_limits = brier.limits("t", confidence_level)
     intercept, slope = _regressions(truth, share, codes, confidence_level)
     values, group = np.unique(share, return_inverse=True)
-    totals = np.bincount(group).astype(np.uint64)
-    curve = _curve(truth, group, totals)
+    totals, happened = np.bincount(group), np.bincount(group, truth).astype(np.int64)
+    curve = _curve(happened, totals)
     recalibrated = float(((curve[group] - truth) ** 2).mean())
     uncertainty = float(truth.mean() * (1 - truth.mean()))
     bins = np.minimum((share * n_bins).astype(np.intp), n_bins - 1)
+    gaps = np.bincount(bins, truth - share, minlength=n_bins)
+    if decimals is not None:
+        # Not to 0 or 1, where nothing would be left to chance.
+        rounded = values.round(decimals).clip(values[0], values[-1])
+        values, of = np.unique(rounded, return_inverse=True)
+        totals, happened = (np.bincount(of, each).astype(np.int64) for each in (totals, happened))
+        curve = _curve(happened, totals)
+    # Cases with one probability are in one bin.
+    bins = np.minimum((values * n_bins).astype(np.intp), n_bins - 1)
+    expected = totals * values
+
+    def error(positives: Any) -> float:
+        return float(np.abs(np.bincount(bins, positives - expected, minlength=n_bins)).sum() / n)
 
     seed = secrets.randbits(63) if random_state is None else int(random_state)
     random = np.random.default_rng(seed)
     curves, errors = np.empty((n_resamples, len(values))), np.empty(n_resamples)
     for resample in range(n_resamples):
-        drawn = random.random(n) < share
-        curves[resample] = _curve(drawn, group, totals)
-        errors[resample] = _error(drawn, share, bins, n_bins)
+        # Of cases with one probability only their number counts: no case has to be drawn by itself.
+        drawn = random.binomial(totals, values)
+        curves[resample] = _curve(drawn, totals)
+        errors[resample] = error(drawn)
         if progress is not None:
             progress(resample + 1, n_resamples)
     tails = [(1 - confidence_level) / 2, (1 + confidence_level) / 2]
@@ -165,7 +183,7 @@ def calibration(
         miscalibration=brier.value - recalibrated,
         discrimination=uncertainty - recalibrated,
         uncertainty=uncertainty,
-        expected_calibration_error=_error(truth, share, bins, n_bins),
+        expected_calibration_error=float(np.abs(gaps).sum() / n),
         expected_calibration_error_if_calibrated=float(errors.mean()),
         probability=values,
         recalibrated=curve,
@@ -176,13 +194,8 @@ def calibration(
     )
 
 
-def _curve(truth: Any, group: Any, totals: Any) -> Floats:
-    positives = np.bincount(group, truth, minlength=len(totals)).astype(np.uint64)
-    return _native.isotonic_shares(positives, totals)
-
-
-def _error(truth: Any, share: Floats, bins: Any, n_bins: int) -> float:
-    return float(np.abs(np.bincount(bins, truth - share, minlength=n_bins)).sum() / len(share))
+def _curve(positives: Any, totals: Any) -> Floats:
+    return _native.isotonic_shares(positives.astype(np.uint64), totals.astype(np.uint64))
 
 
 def _regressions(
