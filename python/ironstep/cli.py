@@ -6,11 +6,13 @@ Ctrl-C.
 """
 
 import contextlib
+import dataclasses
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 
 from ironstep.experiments import NAMES as EXPERIMENTS
 
@@ -26,6 +28,12 @@ BENCHMARKS = {
     "loss": ("the losses against torch's", "torch"),
     "metrics": ("the metrics against scikit-learn's", "sklearn", "scipy"),
     "optim": ("the optimizers against torch's", "torch"),
+    "training": (
+        "whole trainings against the same loop in plain torch",
+        "torch",
+        "sklearn",
+        "matplotlib",
+    ),
 }
 
 # What an import is called where it is installed from, if that is another name.
@@ -35,7 +43,7 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 def main() -> None:
     """Run the command line and exit."""
     # Not at the top: typer is optional, and importing this module must not fail without it.
-    extra = "evaluate" if sys.argv[1:2] == ["evaluate"] else "demo"
+    extra = next((each for each in ("evaluate", "train") if sys.argv[1:2] == [each]), "demo")
     _require("command line", extra, "typer", "rich")
     _app()()
 
@@ -73,7 +81,7 @@ def _app() -> "typer.Typer":
             int | None, typer.Option(min=1, help="For both; torch's own choice if left out.")
         ] = None,
     ) -> None:
-        """Train real networks with torch's optimizers and with ironstep's, and compare."""
+        """Train a classifier and report on it; then compare torch's trainings with ironstep's."""
 
         def work() -> int:
             _require("demo", "demo", "torch", "sklearn", "matplotlib")
@@ -249,6 +257,30 @@ def _app() -> "typer.Typer":
 
         finish(work)
 
+    def train(
+        out: Annotated[Path, typer.Option(help="Folder of the run, new or empty.")],
+        options: Annotated[
+            Path | None, typer.Option(help="A TOML file with these options; those here come first.")
+        ] = None,
+        resume: Annotated[
+            bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")
+        ] = False,
+        quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
+        **given: Any,
+    ) -> None:
+        """Train a classifier; write checkpoints, history, predictions and a report of the test part."""
+
+        def work() -> int:
+            _require("training", "train", "torch", "matplotlib", "scipy", "jinja2")
+            from ironstep.train._run import run
+
+            return run(given, out, options_file=options, resume=resume, quiet=quiet)
+
+        finish(work)
+
+    _with_options(train)
+    app.command()(train)
+
     def benchmark(name: str, modules: tuple[str, ...]) -> Callable[..., None]:
         def measure(
             case: Annotated[
@@ -295,6 +327,38 @@ def _words(*words: str) -> Callable[[str], list[str]]:
     """Return what completes the beginning of one of these."""
     # The name is typer's.
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
+
+def _with_options(train: Callable[..., None]) -> None:
+    """Give the function the fields of `Options`, which are written once, in the place of its last."""
+    import typer
+
+    from ironstep.train._options import Options
+
+    signature = inspect.signature(train)
+    *own, _ = signature.parameters.values()
+    hints = get_type_hints(Options)
+    fields = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[hints[field.name] | None, typer.Option(help=_help(field))],
+        )
+        for field in dataclasses.fields(Options)
+    ]
+    first = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+    train.__signature__ = signature.replace(parameters=[*first, *fields])  # type: ignore[attr-defined]
+    train.__annotations__ |= {each.name: each.annotation for each in fields}
+    del train.__annotations__["given"]
+
+
+def _help(field: "dataclasses.Field[Any]") -> str:
+    text: str = field.metadata["help"]
+    among = field.metadata.get("among")
+    if among:
+        text += f" One of {', '.join(among)}."
+    return text if field.default in (None, "") else f"{text[:-1]}; {field.default} if left out."
 
 
 def _require(what: str, extra: str, *modules: str) -> None:
