@@ -185,6 +185,7 @@ def test_the_names_of_the_package():
         "optim",
         "set_num_threads",
         "show_config",
+        "train",
     ]
     assert sorted(functional.__all__) == [
         "adagrad",

@@ -205,3 +205,13 @@ def test_wrong_arguments_are_named(given_, match):
     arguments = dict(y_true=[0, 1, 1], y_score=[0.1, 0.2, 0.3]) | given_
     with pytest.raises(ValueError, match=match):
         choose_threshold(**arguments)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_corrected_limits_stay_in_their_range(seed):
+    random = np.random.default_rng(seed)
+    y_true = np.repeat([0, 1], [30, 6])
+    y_score = random.normal(size=36) + 2.5 * y_true
+    point = choose_and_judge(y_true, y_score, n_resamples=200, random_state=seed)
+    for of, least in ((point.sensitivity, 0), (point.specificity, 0), (point.youden_j, -1)):
+        assert least <= of.low <= of.high <= 1

@@ -88,7 +88,7 @@ def _flow(results: Results) -> Table:
     return Table(
         "flow",
         "Cases",
-        "Fewer different scores than cases: some cases are tied.",
+        "Where there are fewer different scores than cases, some cases are tied.",
         ["", "Number"],
         rows,
     )

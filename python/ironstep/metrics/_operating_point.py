@@ -122,7 +122,7 @@ def choose_and_judge(
     leave-one-out bootstrap, Efron & Tibshirani 1997). Judged by all cases (Harrell, Lee & Mark 1996), of
     which most were drawn, a third of the optimism would stay: with 20 cases a class Youden's J is 0.15
     too high, and still 0.05. The limits are the quantiles of the values on the resamples, moved by the
-    optimism (Noma et al. 2021, Statistics in Medicine 40:5691).
+    optimism (Noma et al. 2021, Statistics in Medicine 40:5691), within the range of what they limit.
 
     Parameters
     ----------
@@ -160,21 +160,22 @@ def choose_and_judge(
     inside, outside = judged[:, :2], judged[:, 2:]
     notes, enough = note_on_groups(codes)
 
-    def corrected(of: Callable[[Any], Any]) -> Corrected:
+    def corrected(of: Callable[[Any], Any], least: float = 0.0) -> Corrected:
         value = float(of(np.array(point[1:])))
         drawn, left_out = (of(each)[~np.isnan(each[:, 0])] for each in (inside, outside))
         if not len(drawn) or not len(left_out):
             return Corrected(apparent=value, corrected=math.nan, low=math.nan, high=math.nan)
         expected = float(left_out.mean())
         limits = np.array(_resampling.percentile(drawn, confidence_level))
-        low, high = (limits + expected - value).tolist() if enough else (math.nan, math.nan)
+        moved = np.clip(limits + expected - value, least, 1.0)
+        low, high = moved.tolist() if enough else (math.nan, math.nan)
         return Corrected(apparent=value, corrected=expected, low=low, high=high)
 
     return ChosenPoint(
         threshold=point.threshold,
         sensitivity=corrected(lambda rates: rates[..., 0]),
         specificity=corrected(lambda rates: rates[..., 1]),
-        youden_j=corrected(lambda rates: rates.sum(axis=-1) - 1),
+        youden_j=corrected(lambda rates: rates.sum(axis=-1) - 1, least=-1.0),
         rule=rule if value is None else f"{rule} {value:g}",
         confidence_level=confidence_level,
         n_resamples=n_resamples,

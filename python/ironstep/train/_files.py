@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import os
 import shutil
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ironstep.evaluate._errors import InputError
-from ironstep.evaluate._tables import _harmless
+from ironstep.evaluate._table import Table
 
 from ._data import Data, Part
 from ._models import read_torch
@@ -81,11 +80,8 @@ def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Write cells; what a spreadsheet would take for a formula gets a ' before it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in (header, *rows):
-        writer.writerow([_harmless(cell) for cell in row])
-    write(path, text.getvalue().encode("utf-8", "replace"))
+    text = Table("", "", "", header, rows).csv()
+    write(path, text.encode("utf-8", "replace"))
 
 
 def write_predictions(path: Path, data: Data, part: Part, predicted: NDArray[Any]) -> None:
