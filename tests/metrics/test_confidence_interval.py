@@ -14,13 +14,10 @@ from ironstep.metrics import BinaryCounts, ScoreIndex, confidence_interval
 from ironstep.metrics._confidence_interval import interval_of_counts
 from ironstep.metrics._criteria import CRITERIA, OnScale, Proportion
 from ironstep.metrics._limits import Table, newcombe_auc
+from ironstep.metrics._named import statistic
 from ironstep.metrics._proportion import METHODS, clustered_wilson, ratio_variance, wilson
 from ironstep.metrics._resampling import bca
-from ironstep.metrics._statistics import (
-    average_precision_influence,
-    obuchowski_covariance,
-    statistic,
-)
+from ironstep.metrics._statistics import average_precision_influence, obuchowski_covariance
 
 counts = st.integers(0, 200)
 

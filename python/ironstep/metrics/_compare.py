@@ -15,6 +15,7 @@ from ironstep.metrics._confidence_interval import confidence_interval
 from ironstep.metrics._criteria import CELLS, Proportion
 from ironstep.metrics._inputs import check_consistent_length, column
 from ironstep.metrics._limits import Codes, border
+from ironstep.metrics._named import statistic
 from ironstep.metrics._proportion import Interval, degrees_of
 from ironstep.metrics._score_index import ScoreIndex, delong_covariance
 from ironstep.metrics._statistics import (
@@ -26,7 +27,6 @@ from ironstep.metrics._statistics import (
     auc_covariance,
     obuchowski_covariance,
     per_unit,
-    statistic,
     variance_of,
 )
 

@@ -9,12 +9,12 @@ from ironstep.metrics._arguments import check_options, group_codes, note_on_grou
 from ironstep.metrics._counts import Counts
 from ironstep.metrics._estimate import Estimate
 from ironstep.metrics._limits import Codes
+from ironstep.metrics._named import statistic
 from ironstep.metrics._statistics import (
     Progress,
     Statistic,
     counts_statistic,
     per_unit,
-    statistic,
 )
 
 _RESAMPLING = ("percentile", "bca")
@@ -46,10 +46,15 @@ def confidence_interval(
         ``"partial_auc"``, ``"average_precision"``, ``"sensitivity_at_specificity"``,
         ``"specificity_at_sensitivity"``, ``"youden"``; ``"brier_score_loss"``, ``"log_loss"``,
         ``"net_benefit"``), or any function of ``(y_true, y_score_or_pred)`` that returns a number.
-    y_true : array-like of shape (n_samples,)
-        True labels.
-    y_score_or_pred : array-like of shape (n_samples,)
-        Predicted labels, scores or probabilities, as the metric wants.
+        Of several classes, or several findings at once: ``"macro_"`` before one of these, its mean
+        over them, and ``"micro_"``, over all answers, a case being a cluster of them;
+        ``"top_k_accuracy"``; ``"accuracy"``, ``"kappa"``, ``"mcc"``, ``"brier_score_loss"``,
+        ``"log_loss"``.
+    y_true : array-like of shape (n_samples,), or (n_samples, n_findings)
+        True labels; of findings 0 and 1.
+    y_score_or_pred : array-like of shape (n_samples,), or (n_samples, n_classes or n_findings)
+        Predicted labels, scores or probabilities, as the metric wants. Scores of classes have one
+        column for each, in the order of the labels or of ``metric_params["labels"]``.
     metric_params : dict, optional
         What else the metric asks for: ``{"specificity": 0.9}``, say.
     pos_label : int, float, bool or str, default=1

@@ -985,7 +985,7 @@ def top_k_accuracy_score(
         if hits is None:
             y_true, y_score = _torch.to_host(y_true, y_score)
     if hits is None:
-        hits = _top_k_hits(y_true, y_score, k, labels, sample_weight, ties)
+        hits = top_k_hits(y_true, y_score, k, labels, sample_weight, ties)
     elif sample_weight is not None:
         check_consistent_length(y_true, y_score, sample_weight)
     if ties == "random":
@@ -1012,8 +1012,13 @@ def hits_of_ranks(rank: Callable[[str], Any], k: int, ties: Ties) -> Any:
     return np.clip((k - greater) / (at_least - greater + 1), 0, 1)
 
 
-def _top_k_hits(
-    y_true: Any, y_score: Any, k: int, labels: Any, sample_weight: Any, ties: Ties
+def top_k_hits(
+    y_true: Any,
+    y_score: Any,
+    k: int,
+    labels: Any = None,
+    sample_weight: Any = None,
+    ties: Ties = "sklearn",
 ) -> Array:
     """Return for each sample whether its class is among the `k` highest, or how probably."""
     y_true = column(y_true, "y_true")
