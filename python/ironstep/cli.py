@@ -1,7 +1,7 @@
 """The command line: `ironstep`, or `python -m ironstep`.
 
-Exit codes: 0 done; 1 ironstep and torch differ by more than rounding explains, or `evaluate --strict`
-has something to warn of; 2 wrong use or wrong input, or something is not installed; 130 stopped by
+Exit codes: 0 done; 1 ironstep and torch differ by more than rounding explains, or `evaluate` finds what
+`--fail-on` names; 2 wrong use or wrong input, or something is not installed; 130 stopped by
 Ctrl-C.
 """
 
@@ -86,11 +86,27 @@ def _app() -> "typer.Typer":
     def evaluate(
         file: Annotated[Path, typer.Argument(help="Predictions: .csv, .tsv, .parquet or .arrow.")],
         label: Annotated[
-            str, typer.Option(help="Column with the true labels, two different ones.")
+            list[str],
+            typer.Option(
+                help="Column with the true labels. Several findings at once: their columns, repeated or "
+                "with a star: 'y_*'."
+            ),
         ],
         score: Annotated[
-            list[str], typer.Option(help="Column with a model's scores; may be repeated.")
+            list[str],
+            typer.Option(
+                help="Column with a model's scores; may be repeated. name=column names the model; "
+                "'name=p_*' has one column for each class or finding."
+            ),
         ],
+        classes: Annotated[
+            str | None,
+            typer.Option(help="Labels of the classes, a,b,c: those of columns listed in --score."),
+        ] = None,
+        reader: Annotated[
+            list[str] | None,
+            typer.Option(help="Column with a human reader's labels; may be repeated."),
+        ] = None,
         positive: Annotated[str, typer.Option(help="The label of the positive class.")] = "1",
         group: Annotated[
             str | None, typer.Option(help="Column with the patient of each case.")
@@ -116,6 +132,9 @@ def _app() -> "typer.Typer":
         prevalence: Annotated[
             float | None, typer.Option(help="Share of positives for predictive values.")
         ] = None,
+        aggregate: Annotated[
+            str | None, typer.Option(help="Results a patient: by the max or mean of the scores.")
+        ] = None,
         missing: Annotated[
             str, typer.Option(help="Missing scores: error, exclude, positive or negative.")
         ] = "error",
@@ -128,11 +147,17 @@ def _app() -> "typer.Typer":
         out: Annotated[
             Path | None, typer.Option(help="Folder for page, pictures, tables and report.json.")
         ] = None,
+        also: Annotated[
+            list[str] | None, typer.Option(help="More pictures: det, scores; may be repeated.")
+        ] = None,
         quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
         json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
-        strict: Annotated[
-            bool, typer.Option("--strict", help="Exit code 1 if there is something to warn of.")
-        ] = False,
+        fail_on: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Exit code 1 for: warning, inferior, 'auc<0.9', 'sensitivity.low<0.8'; may be repeated."
+            ),
+        ] = None,
     ) -> None:
         """Judge the predictions in a file, with confidence intervals, and write a report."""
 
@@ -146,6 +171,8 @@ def _app() -> "typer.Typer":
                 file,
                 label=label,
                 score=score,
+                classes=None if classes is None else classes.split(","),
+                reader=reader or (),
                 positive=positive,
                 group=group,
                 by=by or (),
@@ -155,15 +182,17 @@ def _app() -> "typer.Typer":
                 threshold=threshold,
                 threshold_from=threshold_from,
                 prevalence=prevalence,
+                aggregate=aggregate,
                 missing=missing,
                 confidence_level=confidence,
                 n_resamples=resamples,
                 margin=margin,
                 random_state=seed,
                 out=out,
+                also=also or (),
                 quiet=quiet,
                 as_json=json,
-                strict=strict,
+                fail_on=fail_on or (),
             )
 
         finish(work)

@@ -48,3 +48,46 @@ def worked_example(folder):
     run = [sys.executable, "-m", "ironstep", *command, "--quiet"]
     subprocess.run(run, cwd=folder, check=True, timeout=300)
     return folder / "report"
+
+
+CLASSES = ("benign", "in situ", "invasive", "normal", "other", "scar")
+
+
+def predictions_of_classes(n=400, seed=0, classes=CLASSES):
+    """A diagnosis of several, and probabilities of two models: model_class."""
+    random = np.random.default_rng(seed)
+    patient = random.integers(0, n // 4, n)
+    y = random.integers(0, len(classes), n // 4)[patient]
+    columns = {
+        "image": np.array([f"img{row}" for row in range(n)]),
+        "patient": np.array([f"P{number}" for number in patient]),
+        "diagnosis": np.array(classes)[y],
+        "site": np.array(["Bern", "Oslo"])[random.integers(0, 2, n)],
+    }
+    for model, strength in (("cnn", 2.0), ("vit", 1.0)):
+        score = random.normal(size=(n, len(classes)))
+        score[np.arange(n), y] += strength
+        share = np.exp(score) / np.exp(score).sum(axis=1, keepdims=True)
+        columns |= {f"{model}_{name}": share[:, at] for at, name in enumerate(classes)}
+    return columns
+
+
+FINDINGS = ("effusion", "nodule", "edema")
+
+
+def predictions_of_findings(n=400, seed=0):
+    """Three findings in each image, and probabilities of two models: model_finding."""
+    random = np.random.default_rng(seed)
+    truth = random.random((n, len(FINDINGS))) < [0.3, 0.2, 0.5]
+    columns = {"patient": np.array([f"P{row // 3}" for row in range(n)])}
+    columns |= {f"y_{name}": truth[:, at].astype(int) for at, name in enumerate(FINDINGS)}
+    for model, strength in (("cnn", 2.0), ("vit", 1.0)):
+        score = random.normal(size=truth.shape) + strength * (truth - 0.5)
+        share = 1 / (1 + np.exp(-score))
+        columns |= {f"{model}_{name}": share[:, at] for at, name in enumerate(FINDINGS)}
+    return columns
+
+
+def block(columns, prefix, names):
+    """Columns side by side."""
+    return np.stack([columns[f"{prefix}_{name}"] for name in names], axis=1)

@@ -9,9 +9,17 @@ import time
 
 import pytest
 
-from evaluate.cases import csv_text, predictions
+from evaluate.cases import (
+    CLASSES,
+    FINDINGS,
+    block,
+    csv_text,
+    predictions,
+    predictions_of_classes,
+    predictions_of_findings,
+)
 from ironstep import cli
-from ironstep.evaluate import Evaluation, _report
+from ironstep.evaluate import Evaluation, _figures
 
 for _module in ("typer", "rich", "pyarrow", "matplotlib", "jinja2", "scipy"):
     pytest.importorskip(_module)
@@ -28,7 +36,7 @@ def file(tmp_path):
 @pytest.fixture
 def ironstep(monkeypatch, capsys):
     """Run the command in this process: its exit code, and what it said."""
-    monkeypatch.setattr(_report, "DPI", 40)
+    monkeypatch.setattr(_figures, "DPI", 40)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["ironstep", "evaluate", *map(str, arguments)])
@@ -89,13 +97,86 @@ def test_quiet_says_nothing(ironstep, file, tmp_path):
     assert (code, out, err) == (0, "", "")
 
 
-def test_strict_is_1_where_there_is_a_warning(ironstep, file):
-    assert ironstep(file, *WHAT, "--quiet", "--strict", "--resamples", 20)[0] == 0
+def test_several_classes_from_a_file_are_those_of_arrays(ironstep, tmp_path):
+    columns, path = predictions_of_classes(200), tmp_path / "p.csv"
+    path.write_text(csv_text(columns), encoding="utf-8")
+    spelled = (
+        "--score",
+        "cnn_*",
+        "--score",
+        "other=vit_*",
+        "--group",
+        "patient",
+        "--resamples",
+        20,
+    )
+    code, out, err = ironstep(path, "--label", "diagnosis", *spelled, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert (found["kind"], found["targets"]) == ("multiclass", list(CLASSES))
+    scores = {"cnn": block(columns, "cnn", CLASSES), "other": block(columns, "vit", CLASSES)}
+    expected = Evaluation(columns["diagnosis"], scores, groups=columns["patient"], n_resamples=20)
+    for part in ("models", "overall", "comparisons"):
+        assert found[part] == expected.as_json()[part], part
+    listed = ",".join(f"cnn_{name}" for name in CLASSES[::-1])
+    same = ("--score", f"cnn={listed}", "--classes", ",".join(CLASSES[::-1]), "--json")
+    code, out, _ = ironstep(path, "--label", "diagnosis", *same, "--resamples", 20)
+    assert code == 0
+    assert json.loads(out)["overall"][0]["rows"][0]["estimate"]["value"] == (
+        expected.overall[0].rows[0].estimate.value
+    )
+
+
+def test_several_findings_readers_and_patients_from_a_file(ironstep, tmp_path):
+    columns, path = predictions_of_findings(200), tmp_path / "p.csv"
+    path.write_text(csv_text(columns), encoding="utf-8")
+    code, out, _ = ironstep(path, "--label", "y_*", "--score", "cnn_*", "--json", "--resamples", 5)
+    assert code == 0
+    assert json.loads(out)["targets"] == list(FINDINGS)
+    one = ("--label", "y_edema", "--score", "cnn_edema", "--reader", "y_nodule", "--resamples", 5)
+    patients = ("--group", "patient", "--aggregate", "mean", "--id", "patient")
+    code, out, _ = ironstep(path, *one, *patients, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert [reader["name"] for reader in found["readers"]] == ["y_nodule"]
+    assert found["flow"]["n_cases"] == len(set(columns["patient"]))
+    assert found["models"][0]["mistakes"][0]["id"] in columns["patient"]
+
+
+def test_fail_on_is_1_and_says_for_what(ironstep, file):
+    common = (file, *WHAT, "--quiet", "--resamples", 20)
+    assert ironstep(*common, "--fail-on", "warning")[0] == 0
     chosen = ("--threshold", "youden")
-    assert ironstep(file, *WHAT, *chosen, "--quiet", "--resamples", 20)[0] == 0
-    assert ironstep(file, *WHAT, *chosen, "--quiet", "--strict", "--resamples", 20)[0] == 1
+    assert ironstep(*common, *chosen)[0] == 0
+    code, out, err = ironstep(*common, *chosen, "--fail-on", "warning")
+    assert (code, out) == (1, "")
+    assert "2 warnings" in err
     margin = ("--margin", "0.0001")
-    assert ironstep(file, *WHAT, *margin, "--quiet", "--strict", "--resamples", 20)[0] == 1
+    assert ironstep(*common, *margin)[0] == 0
+    code, _, err = ironstep(*common, *margin, "--fail-on", "inferior")
+    assert code == 1
+    assert "not shown to be non-inferior" in err
+
+
+@pytest.mark.parametrize(
+    ("condition", "code"),
+    [
+        ("auc<0.5", 0),
+        ("auc<0.999", 1),
+        ("auc.low<0.4", 0),
+        ("sensitivity.low<0.99", 1),
+        ("brier_score_loss>0.1", 1),
+        ("brier_score_loss > 1", 0),
+        ("auk<0.5", 2),
+        ("auc", 2),
+        ("auc<high", 2),
+        ("inferior", 2),
+    ],
+)
+def test_a_bound_to_fail_on(ironstep, file, condition, code):
+    found = ironstep(file, *WHAT, "--quiet", "--resamples", 20, "--fail-on", condition)
+    assert found[0] == code
+    assert bool(found[2]) == bool(code)
 
 
 def test_a_column_of_patients_that_was_not_named_is_said(ironstep, file):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from evaluate.cases import WORKED_EXAMPLE, predictions, worked_example
-from ironstep.evaluate import Evaluation, InputError, _report
-from ironstep.evaluate._tables import Table, tables
+from ironstep.evaluate import Evaluation, InputError, Table, _figures
+from ironstep.evaluate._checklist import CHECKLISTS, checked
+from ironstep.evaluate._tables import tables
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -45,7 +46,7 @@ def evaluate(**options):
 def small_pictures():
     """Enough to see that they are there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_report, "DPI", 40)
+        patch.setattr(_figures, "DPI", 40)
         yield
 
 
@@ -160,19 +161,35 @@ def test_the_page_has_every_table_cell_and_finding(page):
     made = evaluate(margin=0.1)
     for finding in made.findings:
         assert finding.text in words
-    for table in tables(made).values():
+    for table in tables(made.results).values():
         for row in table.rows:
             assert all(cell in words for cell in row)
 
 
-def test_the_checklist_has_all_items_of_stard(page):
+def test_the_checklists_have_their_items(page):
     words = "".join(page.words)
     assert "A filled list is no proof" in words
-    made = evaluate()
-    items = _report.checklist(made, tables(made))
-    assert len(items) == 34
-    assert next(item for item in items if item.number == "23").section == "confusion"
-    assert next(item for item in items if item.number == "30").section is None
+    results = evaluate().results
+    found = {each.name: checked(each, results, tables(results)) for each in CHECKLISTS}
+    sizes = {"STARD 2015": 34, "STARD-AI": 3, "TRIPOD+AI": 52, "CLAIM 2024": 44}
+    assert {name: len(items) for name, items in found.items()} == sizes
+    for each in CHECKLISTS:
+        assert each.source in words
+        numbers = [item.number for item in each.items]
+        assert len(set(numbers)) == len(numbers)
+    stard = {item.number: item for item in found["STARD 2015"]}
+    assert stard["23"].section == "confusion"
+    assert stard["30"].section is None
+    assert "exploratory" in stard["12a"].remark
+    sections = {item.section for items in found.values() for item in items} - {None}
+    assert sections <= set(page.ids)
+
+
+def test_a_checklist_names_no_section_that_the_page_lacks():
+    results = evaluate(by=None).results
+    for each in CHECKLISTS:
+        sections = {item.section for item in checked(each, results, tables(results))}
+        assert "subgroups" not in sections
 
 
 @pytest.mark.parametrize("first", range(0, len(NASTY), 4))

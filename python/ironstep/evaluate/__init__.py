@@ -6,18 +6,22 @@ Needs the extra ``evaluate``: ``pip install "ironstep[evaluate]"``.
 from ironstep.evaluate._cases import Flow
 from ironstep.evaluate._errors import InputError
 from ironstep.evaluate._evaluation import Evaluation
+from ironstep.evaluate._findings import Finding
 from ironstep.evaluate._results import (
     Band,
     Curve,
-    Finding,
+    Histogram,
     Mistake,
     Model,
+    Overall,
     Paired,
+    Results,
     Row,
     Subgroup,
+    Tested,
     Threshold,
 )
-from ironstep.evaluate._tables import Table
+from ironstep.evaluate._table import Table
 
 __all__ = [
     "Band",
@@ -25,12 +29,16 @@ __all__ = [
     "Evaluation",
     "Finding",
     "Flow",
+    "Histogram",
     "InputError",
     "Mistake",
     "Model",
+    "Overall",
     "Paired",
+    "Results",
     "Row",
     "Subgroup",
     "Table",
+    "Tested",
     "Threshold",
 ]

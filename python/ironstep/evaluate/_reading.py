@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import hashlib
 import re
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import pyarrow
 from pyarrow import compute
 
 from ._errors import InputError, shown
+from ._spelling import Columns, check_present, flat, of_labels, of_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +33,13 @@ class Predictions:
     name: str
     sha256: str
     n_rows: int
-    label: NDArray[Any]
-    scores: dict[str, NDArray[np.float64]]
-    """NaN where a cell is empty."""
+    label: NDArray[Any] | dict[str, NDArray[Any]]
+    """Of several findings one column for each."""
+    scores: dict[str, NDArray[np.float64] | dict[str, NDArray[np.float64]]]
+    """Of several classes or findings one column for each; NaN where a cell is empty."""
+    readers: dict[str, NDArray[Any]]
     group: NDArray[Any] | None
+    """Numbers, −1 for an empty cell; names, if these were asked for."""
     by: dict[str, NDArray[Any]]
     weight: NDArray[np.float64] | None
     id: NDArray[Any] | None
@@ -47,12 +50,15 @@ class Predictions:
 def read_predictions(
     path: str | Path,
     *,
-    label: str,
+    label: str | Sequence[str],
     scores: Sequence[str],
+    classes: Sequence[str] | None = None,
+    readers: Sequence[str] = (),
     group: str | None = None,
     by: Sequence[str] = (),
     weight: str | None = None,
     id: str | None = None,  # noqa: A002 - what the column is called
+    group_names: bool = False,
 ) -> Predictions:
     """Read the columns of a CSV, TSV, Parquet or Arrow file.
 
@@ -61,10 +67,16 @@ def read_predictions(
     path : path
         The suffix says which: .csv, .tsv, .tab, .txt, .parquet, .pq, .arrow, .feather, .ipc. Of a .csv
         file whose heading has semicolons and no comma, semicolons are the separators.
-    label, group, weight, id : str
+    label, scores : str or sequence of str
+        Columns as `_spelling` says.
+    classes : sequence of str, optional
+        Names of the classes, in the order of listed columns.
+    group, weight, id : str
         Names of columns.
-    scores, by : sequence of str
+    readers, by : sequence of str
         Names of columns.
+    group_names : bool, default=False
+        Whether groups are wanted by their names, which takes longer.
 
     Returns
     -------
@@ -78,16 +90,16 @@ def read_predictions(
     path = Path(path)
     if not scores:
         raise InputError("score: got none; the name of a column at least expected")
-    numbers = [*scores, *([weight] if weight else [])]
-    names = [*([group] if group else []), *by, *([id] if id else [])]
-    wanted = list(dict.fromkeys([label, *numbers, *names]))
-    if twice := {name for name in (*scores, label) if [*scores, label].count(name) > 1}:
-        raise InputError(f"column {shown(min(twice))}: named twice as label or score")
     if not path.is_file():
         raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}")
+    others = [*readers, *by, *(each for each in (group, weight, id) if each)]
     try:
         read = _Text(path) if path.suffix.lower() in _SUFFIXES else _Binary(path)
-        _check_present(path, read.columns, wanted)
+        labels, models = _spelled(path, read.columns, label, scores, classes, others)
+        of_labels, of_scores = flat(labels), [name for of in models.values() for name in flat(of)]
+        numbers = [*of_scores, *([weight] if weight else [])]
+        names = [*([group] if group else []), *by, *([id] if id else [])]
+        wanted = list(dict.fromkeys([*of_labels, *numbers, *readers, *names]))
         likely = None if group else _likely_group(read, wanted)
         table = read.table([*wanted, *([likely] if likely else [])], numbers, names)
     except InputError:
@@ -97,20 +109,53 @@ def read_predictions(
     if table.num_rows == 0:
         raise InputError(f"{path}: no rows")
     columns = {name: table.column(name) for name in table.column_names}
-    if pyarrow.types.is_binary(columns[label].type):
-        raise InputError(f"{path}: cannot be read: column {shown(label)} is not UTF-8")
+    for name in (*of_labels, *readers):
+        if pyarrow.types.is_binary(columns[name].type):
+            raise InputError(f"{path}: cannot be read: column {shown(name)} is not UTF-8")
+
+    def floats(of: Columns) -> Any:
+        if isinstance(of, str):
+            return _floats(path, of, columns[of])
+        return {target: _floats(path, name, columns[name]) for target, name in of.items()}
+
+    groups = None
+    if group:
+        groups = _strings(columns[group]) if group_names else _codes(columns[group])
     return Predictions(
         name=path.name,
         sha256=_sha256(path),
         n_rows=table.num_rows,
-        label=_values(columns[label]),
-        scores={name: _floats(path, name, columns[name]) for name in scores},
-        group=_codes(columns[group]) if group else None,
+        label=_values(columns[labels])
+        if isinstance(labels, str)
+        else {finding: _values(columns[name]) for finding, name in labels.items()},
+        scores={name: floats(of) for name, of in models.items()},
+        readers={name: _values(columns[name]) for name in readers},
+        group=groups,
         by={name: _strings(columns[name]) for name in by},
         weight=_floats(path, weight, columns[weight]) if weight else None,
         id=_strings(columns[id]) if id else None,
         likely_group=likely if likely and _repeats(columns[likely]) else None,
     )
+
+
+def _spelled(
+    path: Path,
+    columns: list[str],
+    label: str | Sequence[str],
+    scores: Sequence[str],
+    classes: Sequence[str] | None,
+    others: Sequence[str],
+) -> tuple[Columns, dict[str, Columns]]:
+    """Find the columns of labels and models; errors name the file."""
+    try:
+        labels = of_labels([label] if isinstance(label, str) else label, columns)
+        targets = classes if isinstance(labels, str) else list(labels)
+        models = of_models(scores, columns, targets, [*flat(labels), *others])
+        used = [name for of in (labels, *models.values()) for name in flat(of)]
+        check_present([*used, *others], columns)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return labels, models
 
 
 class _Text:
@@ -187,20 +232,6 @@ class _Binary:
         if isinstance(self.file, pyarrow.Table):
             return self.file.select(wanted)
         return self.file.read(columns=wanted)
-
-
-def _check_present(path: Path, columns: list[str], wanted: list[str]) -> None:
-    for name in wanted:
-        if name not in columns:
-            close = difflib.get_close_matches(name, columns, 1)
-            hint = (
-                f"did you mean {shown(close[0])}?"
-                if close
-                else "it has " + ", ".join(map(shown, columns[:12])) + (", …" * (len(columns) > 12))
-            )
-            raise InputError(f"{path}: no column {shown(name)}; {hint}")
-        if columns.count(name) > 1:
-            raise InputError(f"{path}: {columns.count(name)} columns are called {shown(name)}")
 
 
 def _likely_group(read: _Text | _Binary, wanted: list[str]) -> str | None:

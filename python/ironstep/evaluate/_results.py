@@ -5,21 +5,24 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ironstep.metrics import Calibration, ChosenPoint, Comparison, DecisionCurve, Estimate
+from ironstep.metrics import (
+    Calibration,
+    ChosenPoint,
+    Comparison,
+    DecisionCurve,
+    DelongTest,
+    Estimate,
+)
+
+from ._cases import Flow
+from ._targets import Kind
 
 Floats = NDArray[np.float64]
-
-
-class Finding(NamedTuple):
-    """One sentence: a result, something to be careful about, or how something was computed."""
-
-    kind: Literal["result", "warning", "note"]
-    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +30,14 @@ class Threshold:
     """Cases with a score of at least `value` are called positive."""
 
     value: float
-    origin: Literal["given", "default", "chosen here", "chosen elsewhere"]
+    """NaN where no threshold decides, but which class has the highest score."""
+    origin: Literal["given", "default", "chosen here", "chosen elsewhere", "highest score"]
     rule: str | None
     """What it was chosen by."""
 
     def __str__(self) -> str:
+        if self.origin == "highest score":
+            return self.origin
         how = self.origin if self.rule is None else f"{self.origin}: {self.rule}"
         return f"{self.value:.4g} ({how})"
 
@@ -67,39 +73,81 @@ class Band:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """Scores in bins of equal width."""
+
+    edges: Floats
+    positive: NDArray[np.int64]
+    negative: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """A case that the model calls wrong, and how it is scored."""
+    """A case that the model calls wrong, and how what it is called is scored."""
 
     id: str
-    is_positive: bool
+    label: str
+    called: str
     score: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
-    """One model, judged by all cases."""
+class Tested:
+    """What answers yes or no, a model or a reader, judged by all cases."""
 
     name: str
-    threshold: Threshold
+    target: str | None
+    """The class (against the rest) or the finding; None where there are two classes."""
     tp: float
     fp: float
     fn: float
     tn: float
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """Its name, and what it was asked."""
+        return self.name if self.target is None else f"{self.name}, {self.target}"
+
+    def estimate(self, key: str) -> Estimate | None:
+        """Return the estimate of a criterion; None where there is none."""
+        return estimate_of(self.rows, key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Tested):
+    """One model."""
+
+    threshold: Threshold
     n_distinct: int
     """Different scores; fewer than cases, where some are tied."""
-    rows: tuple[Row, ...]
     chosen: ChosenPoint | None
     calibration: Calibration | None
     decision_curve: DecisionCurve | None
     roc: Curve
     roc_band: Band | None
     precision_recall: Curve
+    histogram: Histogram
+    mistakes: tuple[Mistake, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overall:
+    """One model of several classes or findings, over all of them."""
+
+    name: str
+    rows: tuple[Row, ...]
+    confusion: NDArray[np.float64] | None
+    """Cases, or weights, by their class (rows) and the one they are called; None of findings."""
+    calibration: Calibration | None
+    """Of the class with the highest probability: how often it is the right one."""
     mistakes: tuple[Mistake, ...]
     notes: tuple[str, ...]
 
     def estimate(self, key: str) -> Estimate | None:
         """Return the estimate of a criterion; None where there is none."""
-        return next((row.estimate for row in self.rows if row.key == key), None)
+        return estimate_of(self.rows, key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +156,10 @@ class Paired:
 
     key: str
     title: str
+    target: str | None
     model: str
     reference: str
+    """Another model, or a reader."""
     comparison: Comparison | None
     p_adjusted: float | None
     """Holm's, over all comparisons of the evaluation."""
@@ -125,9 +175,47 @@ class Subgroup:
     column: str
     value: str
     model: str
-    n_positive: int
-    n_negative: int
+    n: int
+    n_positive: int | None
+    """None where there are several classes or findings."""
+    n_negative: int | None
     rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All that is found: what tables, pictures, sentences and page are made of."""
+
+    kind: Kind
+    targets: tuple[str, ...]
+    options: dict[str, Any]
+    source: dict[str, Any] | None
+    data_sha256: str
+    ids_repeat: bool
+    flow: Flow
+    models: tuple[Model, ...]
+    """Each model; of several classes or findings each model for each of them."""
+    readers: tuple[Tested, ...]
+    overall: tuple[Overall, ...]
+    """Each model over all classes or findings; none where there are two classes."""
+    comparisons: tuple[Paired, ...]
+    delong: DelongTest | None
+    subgroups: tuple[Subgroup, ...]
+
+    @property
+    def whole(self) -> tuple[Model | Overall, ...]:
+        """Each model once, with what holds for all of it."""
+        return self.overall or self.models
+
+    @property
+    def judged(self) -> tuple[Model | Overall, ...]:
+        """All judgements of models: for each class or finding, and over all."""
+        return (*self.models, *self.overall)
+
+
+def estimate_of(rows: tuple[Row, ...], key: str) -> Estimate | None:
+    """Return the estimate of a criterion; None where there is none."""
+    return next((row.estimate for row in rows if row.key == key), None)
 
 
 def plain_data(value: Any) -> Any:

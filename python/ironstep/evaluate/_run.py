@@ -14,17 +14,20 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from ._errors import InputError, plain
-from ._evaluation import Evaluation, parse_threshold
-from ._findings import is_noninferior
+from ._evaluation import Evaluation
+from ._failing import parse_condition
+from ._options import parse_threshold
 from ._reading import Predictions, read_predictions
-from ._tables import Table, tables
+from ._table import Table
+from ._tables import tables
 
 if TYPE_CHECKING:
     from rich.status import Status
 
 DONE, FOUND, WRONG_INPUT = 0, 1, 2
 # The rest is in the sentences below them, or too wide for a terminal.
-ON_TERMINAL = ("confusion", "criteria", "comparisons", "subgroups")
+ON_TERMINAL = ("confusion", "criteria", "targets", "comparisons", "subgroups")
+MOST_COLUMNS = 10
 STYLES = {"result": "", "warning": "yellow", "note": "dim"}
 NOT_ON_TERMINAL = ("Method of the interval", "Test")
 
@@ -32,8 +35,10 @@ NOT_ON_TERMINAL = ("Method of the interval", "Test")
 def run(
     file: Path,
     *,
-    label: str,
+    label: Sequence[str],
     score: Sequence[str],
+    classes: Sequence[str] | None = None,
+    reader: Sequence[str] = (),
     group: str | None = None,
     by: Sequence[str] = (),
     weight: str | None = None,
@@ -41,9 +46,10 @@ def run(
     id: str | None = None,  # noqa: A002 - the option's name
     threshold_from: Path | None = None,
     out: Path | None = None,
+    also: Sequence[str] = (),
     quiet: bool = False,
     as_json: bool = False,
-    strict: bool = False,
+    fail_on: Sequence[str] = (),
     **options: Any,
 ) -> int:
     """Evaluate the columns of a file; the remaining options are those of `Evaluation`.
@@ -51,22 +57,24 @@ def run(
     Returns
     -------
     int
-        0 done; 1, with `strict` alone, for a warning or a model that is not shown to be non-inferior;
-        2 for an input or an option that is wrong, after one line that says so.
+        0 done; 1 for what `fail_on` names, after a line for each; 2 for an input or an option that is
+        wrong, after one line that says so.
     """
     console = Console(stderr=as_json, quiet=quiet)
     try:
+        conditions = [parse_condition(each) for each in fail_on]
+        if also and out is None:
+            raise InputError("also: needs a folder (on the command line --out)")
         with console.status("reading") as status:
+            columns = dict(label=label, scores=score, classes=classes, readers=reader, group=group,
+                           by=by, weight=weight, id=id)  # fmt: skip
             evaluation = _evaluate(
-                status,
-                file,
-                threshold_from,
-                columns=dict(label=label, scores=score, group=group, by=by, weight=weight, id=id),
-                options=dict(weight_type=weight_type, **options),
+                status, file, threshold_from, columns, dict(weight_type=weight_type, **options)
             )
+            failed = [text for each in conditions for text in each(evaluation.results)]
             written = None
             if out is not None:
-                written = evaluation.report(out)
+                written = evaluation.report(out, also=also)
     except InputError as error:
         print(f"ironstep evaluate: {plain(error)}", file=sys.stderr)
         return WRONG_INPUT
@@ -81,26 +89,31 @@ def run(
             )
         else:
             console.print(f"Saved: {written}", highlight=False, markup=False, soft_wrap=True)
-    return FOUND if strict and _is_doubtful(evaluation) else DONE
+    for text in failed:
+        print(f"ironstep evaluate: {plain(text)}", file=sys.stderr)
+    return FOUND if failed else DONE
 
 
 def _evaluate(
     status: Status,
     file: Path,
     threshold_from: Path | None,
-    *,
     columns: dict[str, Any],
     options: dict[str, Any],
 ) -> Evaluation:
     parse_threshold(options.get("threshold"))  # what is wrong is said before a large file is read
-    found = read_predictions(file, **columns)
+    names = options.get("aggregate") is not None
+    found = read_predictions(file, **columns, group_names=names)
     elsewhere = None
     if threshold_from is not None:
-        other = read_predictions(threshold_from, label=columns["label"], scores=columns["scores"])
+        asked = {name: columns[name] for name in ("label", "scores", "classes")}
+        other = read_predictions(threshold_from, **asked)
         elsewhere = other.label, other.scores
     return Evaluation(
         found.label,
         found.scores,
+        classes=columns["classes"],
+        readers=found.readers,
         groups=found.group,
         by=found.by,
         weights=found.weight,
@@ -121,18 +134,11 @@ def _source(found: Predictions, columns: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _is_doubtful(evaluation: Evaluation) -> bool:
-    return any(finding.kind == "warning" for finding in evaluation.findings) or any(
-        pair.noninferiority is not None and not is_noninferior(pair.noninferiority)
-        for pair in evaluation.comparisons
-    )
-
-
 def show(evaluation: Evaluation, console: Console) -> None:
     """Show tables and findings on a terminal; nothing of the input is taken for markup."""
-    found = tables(evaluation)
+    found = tables(evaluation.results)
     for name in ON_TERMINAL:
-        if name in found:
+        if name in found and len(found[name].header) <= MOST_COLUMNS:
             console.print(_rich(found[name]), end="\n\n")
     for finding in evaluation.findings:
         text = Text("! " if finding.kind == "warning" else "- ", style=STYLES[finding.kind])

@@ -1,205 +1,89 @@
-"""Tables: what stands in them, and how they are written as CSV, Markdown, LaTeX and HTML."""
+"""The tables of an evaluation."""
 
 from __future__ import annotations
 
-import csv
-import html
-import io
 import math
-import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
 
-if TYPE_CHECKING:
-    from ironstep.metrics import Estimate
+from ironstep.metrics import Calibration
 
-    from ._evaluation import Evaluation
-    from ._results import Row
+from ._criteria import OF_TARGETS
+from ._numbers import (
+    bare,
+    corrected_with_interval,
+    count,
+    difference_with_interval,
+    number,
+    percent,
+    with_interval,
+)
+from ._results import Model, Overall, Results, Row, Tested
+from ._table import Table
 
-MINUS = "\N{MINUS SIGN}"
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?%?", re.IGNORECASE)
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
-        "_": r"\_", "%": r"\%", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
-        "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
-        "–": "--", "χ": r"$\chi$", "²": r"\textsuperscript{2}", "−": r"$-$", "’": "'",
-    }
-)  # fmt: skip
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~$!])")
+OF_TARGET = {"multiclass": "Class", "multilabel": "Finding", "binary": ""}
+"""What a target is called."""
 
 
-class Table(NamedTuple):
-    """A title, what a reader must know, and cells of text."""
-
-    name: str
-    title: str
-    note: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def __str__(self) -> str:
-        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in (self.header, *self.rows)
-        )
-
-    def csv(self) -> str:
-        """Return the cells as CSV; one that a spreadsheet would take for a formula gets a ' before it."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\r\n")
-        for row in (self.header, *self.rows):
-            writer.writerow([_harmless(cell) for cell in row])
-        return text.getvalue()
-
-    def markdown(self) -> str:
-        """Return a Markdown table (GitHub's) with title and note."""
-        lines = [f"**{_in_markdown(self.title)}**", ""]
-        for cells in (self.header, None, *self.rows):
-            escaped = ["---"] * len(self.header) if cells is None else map(_in_markdown, cells)
-            lines.append(f"| {' | '.join(escaped)} |")
-        lines += ["", _in_markdown(self.note), ""] if self.note else [""]
-        return "\n".join(lines)
-
-    def latex(self) -> str:
-        """Return a LaTeX table environment; it needs the packages booktabs and textcomp."""
-        columns = "l" * len(self.header)
-        body = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in self.rows]
-        lines = [
-            r"\begin{table}",
-            rf"\caption{{{self.title.translate(_LATEX)}}}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            " & ".join(cell.translate(_LATEX) for cell in self.header) + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            *([rf"\par\footnotesize {self.note.translate(_LATEX)}"] if self.note else []),
-            r"\end{table}",
-        ]
-        return "\n".join(lines) + "\n"
-
-    def html(self) -> str:
-        """Return an HTML table; every cell is escaped."""
-        head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in self.header)
-        body = "".join(
-            f'<tr><th scope="row">{html.escape(row[0])}</th>'
-            + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
-            + "</tr>"
-            for row in self.rows
-        )
-        note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
-        caption = html.escape(self.title)
-        return (
-            f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table>{note}"
-        )
-
-    def _repr_html_(self) -> str:
-        return self.html()
-
-
-def _harmless(cell: str) -> str:
-    # OWASP's list of what starts a formula; numbers stay numbers.
-    if cell[:1] in ("=", "+", "-", "@", "\t", "\r", "|", "%") and not _NUMBER.fullmatch(cell):
-        return "'" + cell
-    return cell
-
-
-def _in_markdown(cell: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", html.escape(cell, quote=False))
-
-
-# --- numbers for readers ---
-
-
-def number(value: float) -> str:
-    """Three digits after the point; large ones with three digits in all; a true minus sign."""
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return ("" if value > 0 else MINUS) + "∞"
-    text = (
-        f"{value:.3f}"
-        if abs(value) < 10
-        else f"{value:.2f}"
-        if abs(value) < 100
-        else f"{value:.0f}"
+def tables(results: Results) -> dict[str, Table]:
+    """Return those that have rows, by their names."""
+    made = (
+        _flow(results),
+        _several_classes(results) if results.kind == "multiclass" else _two_by_two(results),
+        _criteria(results),
+        _targets(results),
+        _corrected(results),
+        _calibration(results),
+        _comparisons(results),
+        _subgroups(results),
+        _mistakes(results),
     )
-    if float(text) == 0:
-        text = text.lstrip("-")
-    return text.replace("-", MINUS)
-
-
-def percent(value: float) -> str:
-    """A share as a percentage, with no more digits than it has."""
-    return f"{100 * value:.4g}%"
-
-
-def p_value(value: float) -> str:
-    """A p-value with its sign."""
-    if math.isnan(value):
-        return "p not known"
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
-def count(value: float) -> str:
-    """A number of cases, or a sum of weights."""
-    return f"{value:g}" if value == int(value) and value < 1e6 else f"{value:.0f}"
-
-
-def with_interval(estimate: Estimate) -> str:
-    """A value and its limits."""
-    if math.isnan(estimate.low):
-        return f"{number(estimate.value)} (no interval)"
-    return f"{number(estimate.value)} ({number(estimate.low)} to {number(estimate.high)})"
+    return {table.name: table for table in made if table.rows}
 
 
 def _cell(row: Row | None) -> str:
     return "–" if row is None or row.estimate is None else with_interval(row.estimate)
 
 
-# --- the tables ---
+def _asked(results: Results) -> list[str]:
+    """The heading over what a model was asked, where it was asked several things."""
+    return [OF_TARGET[results.kind]] if results.targets else []
 
 
-def tables(evaluation: Evaluation) -> dict[str, Table]:
-    """Return those that have rows, by their names."""
-    made = (
-        _flow(evaluation),
-        _confusion(evaluation),
-        _criteria(evaluation),
-        _corrected(evaluation),
-        _calibration(evaluation),
-        _comparisons(evaluation),
-        _subgroups(evaluation),
-        _mistakes(evaluation),
-    )
-    return {table.name: table for table in made if table.rows}
+def _who(tested: Tested | Overall) -> list[str]:
+    """A model, and what it was asked."""
+    target = getattr(tested, "target", None)
+    return [tested.name] if target is None else [tested.name, target]
 
 
-def _flow(evaluation: Evaluation) -> Table:
-    flow = evaluation.flow
+def _flow(results: Results) -> Table:
+    flow = results.flow
     rows = [("Rows", str(flow.n_rows)), ("Left out", str(flow.n_excluded))]
     rows += [(f"  nothing in {name}", str(n)) for name, n in flow.excluded_for.items()]
-    how = evaluation.options["missing"]
+    how = results.options["missing"]
     rows += [
-        (f"  no score of {name}, counts as {how}", str(n)) for name, n in flow.replaced.items()
+        (f"  no answer of {name}, counts as {how}", str(n)) for name, n in flow.replaced.items()
     ]
-    rows += [
-        ("Cases", str(flow.n_cases)),
-        (f"Positive ({flow.positive_label})", str(flow.n_positive)),
-        (f"Negative ({flow.negative_label})", str(flow.n_negative)),
-    ]
-    if flow.n_groups is not None:
+    if flow.n_before_aggregation is not None:
+        by = {"max": "greatest", "mean": "mean"}[results.options["aggregate"]]
+        rows.append(("Cases before they were joined by group", str(flow.n_before_aggregation)))
+        rows.append((f"Groups (patients), by the {by} score of each: cases from here on",
+                     str(flow.n_cases)))  # fmt: skip
+    else:
+        rows.append(("Cases", str(flow.n_cases)))
+    if flow.n_positive is not None:
         rows += [
-            ("Groups (patients)", str(flow.n_groups)),
-            ("  with a positive case", str(flow.n_groups_positive)),
-            ("  most cases in one", str(flow.most_in_a_group)),
+            (f"Positive ({flow.positive_label})", str(flow.n_positive)),
+            (f"Negative ({flow.negative_label})", str(flow.n_negative)),
         ]
+    kind = "Class" if results.kind == "multiclass" else "With finding"
+    rows += [(f"{kind} {name}", str(n)) for name, n in flow.n_of_target.items()]
+    if flow.n_groups is not None:
+        rows.append(("Groups (patients)", str(flow.n_groups)))
+        if flow.n_groups_positive is not None:
+            rows.append(("  with a positive case", str(flow.n_groups_positive)))
+        rows.append(("  most cases in one", str(flow.most_in_a_group)))
     rows += [
-        (f"Different scores of {model.name}", str(model.n_distinct)) for model in evaluation.models
+        (f"Different scores of {model.title}", str(model.n_distinct)) for model in results.models
     ]
     return Table(
         "flow",
@@ -210,126 +94,181 @@ def _flow(evaluation: Evaluation) -> Table:
     )
 
 
-def _confusion(evaluation: Evaluation) -> Table:
+def _two_by_two(results: Results) -> Table:
     note = "Cases with a score of at least the threshold are called positive."
-    if evaluation.options["weight_type"] == "sampling":
+    if results.options["weight_type"] == "sampling":
         note += " Counts are sums of weights."
+    tested: tuple[Tested, ...] = (*results.models, *results.readers)
+    header = ["Threshold", "True positive", "False positive", "False negative", "True negative"]
     return Table(
         "confusion",
         "The 2×2 table at the threshold",
         note,
-        [
-            "Model",
-            "Threshold",
-            "True positive",
-            "False positive",
-            "False negative",
-            "True negative",
-        ],
+        ["Model", *_asked(results), *header],
         [
             [
-                model.name,
-                str(model.threshold),
-                *map(count, (model.tp, model.fp, model.fn, model.tn)),
+                *_who(each),
+                str(each.threshold) if isinstance(each, Model) else "a reader",
+                *map(count, (each.tp, each.fp, each.fn, each.tn)),
             ]
-            for model in evaluation.models
+            for each in tested
         ],
     )
 
 
-def _criteria(evaluation: Evaluation) -> Table:
-    models = evaluation.models
-    keys = dict.fromkeys((row.key, row.title) for model in models for row in model.rows)
+def _several_classes(results: Results) -> Table:
+    rows = []
+    for model in results.overall:
+        assert model.confusion is not None
+        for label, cells in zip(results.targets, model.confusion.tolist(), strict=True):
+            total = sum(cells)
+            shares = [f" ({percent(round(cell / total, 3))})" if total else "" for cell in cells]
+            called = [count(cell) + share for cell, share in zip(cells, shares, strict=True)]
+            rows.append([model.name, label, *called])
+    note = "A row: cases of a class, and what they are called; in brackets the share of the row."
+    if results.options["weight_type"] == "sampling":
+        note += " Counts are sums of weights."
+    called_as = [f"Called {name}" for name in results.targets]
+    return Table("confusion", "Confusion matrix", note, ["Model", "Is", *called_as], rows)
+
+
+def _criteria(results: Results) -> Table:
+    tested: Sequence[Tested | Overall] = results.overall or (*results.models, *results.readers)
+    keys = dict.fromkeys((row.key, row.title) for each in tested for row in each.rows)
     rows = []
     for key, title in keys:
-        found = [next((row for row in model.rows if row.key == key), None) for model in models]
-        methods = dict.fromkeys(
-            row.estimate.method if row.estimate is not None else "undefined"
-            for row in found
-            if row is not None
-        )
-        rows.append([title, *map(_cell, found), ", or ".join(methods)])
-    level = percent(evaluation.options["confidence_level"])
+        found = [next((row for row in each.rows if row.key == key), None) for each in tested]
+        rows.append([title, *map(_cell, found), _methods(found)])
+    level = percent(results.options["confidence_level"])
+    note = f"In brackets: the {level} confidence interval. –: undefined for these cases."
+    if results.targets:
+        among = "classes" if results.kind == "multiclass" else "findings"
+        note += f" Macro: the mean over all {among}, each against the rest."
+    if results.kind == "multilabel":
+        note += " Micro: over all answers, those of one case taken together."
     return Table(
         "criteria",
         "Criteria",
-        f"In brackets: the {level} confidence interval. –: undefined for these cases.",
-        ["Criterion", *(model.name for model in models), "Method of the interval"],
+        note,
+        ["Criterion", *(each.name for each in tested), "Method of the interval"],
         rows,
     )
 
 
-def _corrected(evaluation: Evaluation) -> Table:
+def _methods(rows: Sequence[Row | None]) -> str:
+    found = [row for row in rows if row is not None]
+    return ", or ".join(
+        dict.fromkeys("undefined" if row.estimate is None else row.estimate.method for row in found)
+    )
+
+
+def _targets(results: Results) -> Table:
+    rows: list[list[str]] = []
+    methods: dict[str, set[str]] = {}
+    titles = {row.key: row.title for model in results.models for row in model.rows}
+    short = {key: titles[key].split(" (")[0] for key in OF_TARGETS} if results.targets else {}
+    for model in results.models if results.targets else ():
+        assert model.target is not None
+        found = {row.key: row for row in model.rows}
+        n = str(results.flow.n_of_target[model.target])
+        rows.append([model.target, model.name, n, *(_cell(found[key]) for key in OF_TARGETS)])
+        for key in OF_TARGETS:
+            if (estimate := found[key].estimate) is not None:
+                methods.setdefault(estimate.method, set()).add(key)
+    level = percent(results.options["confidence_level"])
+    by = "; ".join(
+        f"{', '.join(short[key] for key in OF_TARGETS if key in keys)}: {method}"
+        for method, keys in methods.items()
+    )
+    asked = OF_TARGET[results.kind]
+    title = "Each class against the rest" if results.kind == "multiclass" else "Each finding"
+    note = f"In brackets: the {level} confidence interval ({by}). –: undefined for these cases."
+    return Table("targets", title, note, [asked, "Model", "Cases", *short.values()], rows)
+
+
+def _corrected(results: Results) -> Table:
     rows = []
-    for model in evaluation.models:
-        if model.chosen is None:
+    for model in results.models:
+        if (chosen := model.chosen) is None:
             continue
         for title, of in (
-            ("Sensitivity", model.chosen.sensitivity),
-            ("Specificity", model.chosen.specificity),
-            ("Youden's J", model.chosen.youden_j),
+            ("Sensitivity", chosen.sensitivity),
+            ("Specificity", chosen.specificity),
+            ("Youden's J", chosen.youden_j),
         ):
-            corrected = f"{number(of.corrected)} ({number(of.low)} to {number(of.high)})"
-            rows.append([model.name, model.chosen.rule, title, number(of.apparent), corrected])
-    resamples = {m.chosen.n_resamples for m in evaluation.models if m.chosen is not None}
+            corrected = corrected_with_interval(of)
+            rows.append([*_who(model), chosen.rule, title, number(of.apparent), corrected])
+    resamples = {m.chosen.n_resamples for m in results.models if m.chosen is not None}
     return Table(
         "corrected",
         "Rates at a threshold that these cases chose",
         "Corrected: the threshold is chosen anew in each of "
-        f"{', '.join(map(str, sorted(resamples)))} resamples and judged by the cases that were not drawn.",
-        ["Model", "Rule", "Criterion", "Apparent", "Corrected"],
+        f"{', '.join(map(str, sorted(resamples)))} resamples and judged by the "
+        f"{'cases' if results.flow.n_groups is None else 'groups'} that were not drawn.",
+        ["Model", *_asked(results), "Rule", "Criterion", "Apparent", "Corrected"],
         rows,
     )
 
 
-def _calibration(evaluation: Evaluation) -> Table:
-    rows = []
-    for model in evaluation.models:
-        if (found := model.calibration) is None:
-            continue
-        rows.append(
-            [
-                model.name,
-                with_interval(found.intercept),
-                with_interval(found.slope),
-                with_interval(found.brier_score),
-                number(found.miscalibration),
-                number(found.discrimination),
-                f"{number(found.expected_calibration_error)} "
-                f"({number(found.expected_calibration_error_if_calibrated)})",
-            ]
-        )
+def calibrations(results: Results) -> Iterator[tuple[Model | Overall, Calibration]]:
+    """Return what is calibrated: a model, for each finding, or for the class it calls."""
+    for each in results.judged:
+        if each.calibration is not None:
+            yield each, each.calibration
+
+
+def _calibration(results: Results) -> Table:
+    rows = [
+        [
+            *_who(each),
+            with_interval(found.intercept),
+            with_interval(found.slope),
+            with_interval(found.brier_score),
+            number(found.miscalibration),
+            number(found.discrimination),
+            f"{number(found.expected_calibration_error)} "
+            f"({number(found.expected_calibration_error_if_calibrated)})",
+        ]
+        for each, found in calibrations(results)
+    ]
+    note = (
+        "Intercept 0 and slope 1 at best. Brier score = miscalibration − discrimination + uncertainty. "
+        "Expected calibration error: in brackets what it is on average where every probability is true; "
+        "it has no interval, for it is biased."
+    )
+    if results.kind == "multiclass":
+        note = f"Whether the class that is called is the right one, by its probability. {note}"
+    asked = _asked(results) if results.kind == "multilabel" else []
     return Table(
         "calibration",
         "Calibration",
-        "Intercept 0 and slope 1 at best. Brier score = miscalibration − discrimination + uncertainty. "
-        "Expected calibration error: in brackets what it is on average where every probability is true; "
-        "it has no interval, for it is biased.",
-        ["Model", "Intercept", "Slope", "Brier score", "Miscalibration", "Discrimination",
+        note,
+        ["Model", *asked, "Intercept", "Slope", "Brier score", "Miscalibration", "Discrimination",
          "Expected calibration error"],
         rows,
     )  # fmt: skip
 
 
-def _comparisons(evaluation: Evaluation) -> Table:
-    margin = evaluation.options["margin"]
+def _comparisons(results: Results) -> Table:
+    margin = results.options["margin"]
     rows = []
-    for pair in evaluation.comparisons:
-        names = [pair.title, f"{pair.model} minus {pair.reference}"]
+    for pair in results.comparisons:
+        title = pair.title if pair.target is None else f"{pair.title}, {pair.target}"
+        names = [title, f"{pair.model} minus {pair.reference}"]
         found = pair.comparison
         if found is None:
             cells = [pair.reason or "–", *(["–"] * 4)]
         else:
             adjusted = math.nan if pair.p_adjusted is None else pair.p_adjusted
             cells = [
-                f"{number(found.difference)} ({number(found.low)} to {number(found.high)})",
-                _bare(found.p_value),
-                _bare(adjusted),
+                difference_with_interval(found),
+                bare(found.p_value),
+                bare(adjusted),
                 found.test,
                 found.method,
             ]
         if margin is not None:
-            cells.append("–" if pair.noninferiority is None else _bare(pair.noninferiority.p_value))
+            cells.append("–" if pair.noninferiority is None else bare(pair.noninferiority.p_value))
         rows.append([*names, *cells])
     note = "Paired: the same cases. Adjusted: by Holm over all rows of this table."
     header = [
@@ -343,49 +282,48 @@ def _comparisons(evaluation: Evaluation) -> Table:
     ]
     if margin is not None:
         header.append(f"p, non-inferior by {margin:g}")
-        alpha = (1 - evaluation.options["confidence_level"]) / 2
+        alpha = (1 - results.options["confidence_level"]) / 2
         note += f" Non-inferiority: one-sided, to be read at {alpha:.4g}; not adjusted."
     return Table("comparisons", "Models compared", note, header, rows)
 
 
-def _bare(p: float) -> str:
-    return "–" if math.isnan(p) else p_value(p).removeprefix("p = ").removeprefix("p ")
-
-
-def _subgroups(evaluation: Evaluation) -> Table:
-    rows = [
-        [
-            f"{group.column} = {group.value}",
-            group.model,
-            str(group.n_positive),
-            str(group.n_negative),
-            *map(_cell, group.rows),
-        ]
-        for group in evaluation.subgroups
-    ]
-    titles: list[Any] = []
-    if evaluation.subgroups:
-        titles = [row.title for row in evaluation.subgroups[0].rows]
+def _subgroups(results: Results) -> Table:
+    groups = results.subgroups
+    of_two = results.kind == "binary"
     return Table(
         "subgroups",
         "Subgroups",
         "Each subgroup by its own cases; intervals that overlap are no test.",
-        ["Subgroup", "Model", "Positive", "Negative", *titles],
-        rows,
+        [
+            "Subgroup",
+            "Model",
+            *(("Positive", "Negative") if of_two else ("Cases",)),
+            *([row.title for row in groups[0].rows] if groups else []),
+        ],
+        [
+            [
+                f"{group.column} = {group.value}",
+                group.model,
+                *((str(group.n_positive), str(group.n_negative)) if of_two else (str(group.n),)),
+                *map(_cell, group.rows),
+            ]
+            for group in groups
+        ],
     )
 
 
-def _mistakes(evaluation: Evaluation) -> Table:
-    rows = [
-        [mistake.id, model.name, "negative" if not mistake.is_positive else "positive",
-         "positive" if not mistake.is_positive else "negative", f"{mistake.score:.4g}"]
-        for model in evaluation.models
-        for mistake in model.mistakes
-    ]  # fmt: skip
+def _mistakes(results: Results) -> Table:
+    asked = _asked(results) if results.kind == "multilabel" else []
     return Table(
         "mistakes",
         "The most confident mistakes",
-        "Negative cases with the highest scores, positive ones with the lowest.",
-        ["Id", "Model", "Is", "Is called", "Score"],
-        rows,
+        "Cases that are called something else, with the highest scores of what they are called."
+        if results.kind == "multiclass"
+        else "Negative cases with the highest scores, positive ones with the lowest.",
+        ["Id", "Model", *asked, "Is", "Is called", "Score"],
+        [
+            [each.id, *_who(model), each.label, each.called, f"{each.score:.4g}"]
+            for model in results.judged
+            for each in model.mistakes
+        ],
     )
