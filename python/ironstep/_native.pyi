@@ -199,6 +199,18 @@ class ScoreIndex:
         first: int,
         n_resamples: int,
     ) -> _Floats: ...
+    def judge(
+        self,
+        rule: str,
+        value: float,
+        prevalence: float | None,
+        groups: npt.NDArray[np.uint32] | None,
+        n_groups: int,
+        *,
+        seed: int,
+        first: int,
+        n_resamples: int,
+    ) -> _Floats: ...
     def resample_counts(self, draws: str, seed: int, resample: int) -> npt.NDArray[np.uint32]: ...
 
 # metrics/stream.rs

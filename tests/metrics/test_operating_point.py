@@ -80,6 +80,101 @@ def test_the_correction_comes_near_what_new_cases_show():
     assert abs(np.mean(corrected) - np.mean(true)) < optimism / 4
 
 
+def by_resamples(y_true, y_score, rule, value, n_resamples, seed, prevalence=None):
+    """The same by the cases that each resample draws, and a search over the scores drawn."""
+    index, found = ScoreIndex(y_true, y_score), []
+    for resample in range(n_resamples):
+        drawn = index.resample_counts(resample, random_state=seed)
+        inside = np.repeat(np.arange(len(y_true)), drawn)
+        at, *rates = by_brute_force(y_true[inside], y_score[inside], rule, value, prevalence)
+        left, called = drawn == 0, y_score >= at
+        out = [called[left & (y_true == 1)].mean(), (~called[left & (y_true == 0)]).mean()]
+        found.append([*rates, *out])
+    return np.array(found)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ("youden", None),
+        ("sensitivity", 0.8),
+        ("sensitivity", 0.0),
+        ("specificity", 0.75),
+        ("cost", 3.3),
+        ("cost", 3.3, 0.1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_correction_is_that_of_a_search_in_every_resample(rule, ties):
+    random = np.random.default_rng(4)
+    y_true = np.repeat([0, 1], [40, 30])
+    y_score = random.normal(size=70) + y_true
+    y_score = y_score.round(1 if ties else 9)
+    rule, value, prevalence = (*rule, None)[:3]
+    point = choose_and_judge(
+        y_true, y_score, rule, value, prevalence=prevalence, n_resamples=150, random_state=5
+    )
+    expected = by_resamples(y_true, y_score, rule, value, 150, 5, prevalence)
+    # Means of the same numbers in another order.
+    assert point.sensitivity.corrected == pytest.approx(expected[:, 2].mean(), rel=1e-12)
+    assert point.specificity.corrected == pytest.approx(expected[:, 3].mean(), rel=1e-12)
+    low, high = np.quantile(expected[:, 0], [0.025, 0.975])
+    shift = point.sensitivity.corrected - point.sensitivity.apparent
+    assert (point.sensitivity.low, point.sensitivity.high) == pytest.approx(
+        (low + shift, high + shift), rel=1e-12
+    )
+
+
+def test_patients_are_drawn_whole():
+    """Cases that are copies of each other say no more than one of them."""
+    random = np.random.default_rng(6)
+    y_true = np.repeat([0, 1], 60)
+    y_score = random.normal(size=120) + y_true
+    groups = np.arange(120)
+    options = dict(n_resamples=400, random_state=1)
+    once = choose_and_judge(y_true, y_score, groups=groups, **options)
+    often = choose_and_judge(
+        np.tile(y_true, 5), np.tile(y_score, 5), groups=np.tile(groups, 5), **options
+    )
+    assert once.n_groups == often.n_groups == 120
+    for name in ("sensitivity", "specificity", "youden_j"):
+        assert getattr(often, name) == getattr(once, name)
+    ignored = choose_and_judge(np.tile(y_true, 5), np.tile(y_score, 5), **options)
+    width = once.youden_j.high - once.youden_j.low
+    assert ignored.youden_j.high - ignored.youden_j.low < 0.7 * width
+
+
+def test_groups_of_any_names_and_few_of_them():
+    random = np.random.default_rng(7)
+    y_true = np.repeat([0, 1], 40)
+    y_score = random.normal(size=80) + y_true
+    groups = np.arange(80) % 30
+    options = dict(n_resamples=100, random_state=1)
+    named = choose_and_judge(y_true, y_score, groups=[f"P{g:02}" for g in groups], **options)
+    assert named == choose_and_judge(y_true, y_score, groups=groups, **options)
+    with pytest.warns(UserWarning, match="8 groups are few"):
+        few = choose_and_judge(y_true, y_score, groups=groups % 8, **options)
+    assert few.notes
+    assert not math.isnan(few.youden_j.low)
+    with pytest.warns(UserWarning, match="4 groups are too few"):
+        too_few = choose_and_judge(y_true, y_score, groups=groups % 4, **options)
+    assert math.isnan(too_few.youden_j.low)
+    with pytest.raises(ValueError, match="inconsistent"):
+        choose_and_judge(y_true, y_score, groups=groups[1:])
+
+
+def test_resamples_without_a_class_are_counted():
+    y_true = np.array([1, 0, 0, 0, 0, 0])
+    with pytest.warns(UserWarning, match="6 groups are few"):
+        point = choose_and_judge(
+            y_true, np.arange(6)[::-1], groups=np.arange(6), n_resamples=50, random_state=0
+        )
+    # The only positive case is drawn, or it is left out: never both.
+    assert point.n_undefined == 50
+    assert math.isnan(point.sensitivity.corrected)
+
+
 def test_seeds_limits_and_progress():
     random = np.random.default_rng(2)
     y_true = np.repeat([0, 1], 50)

@@ -132,19 +132,26 @@ def calibration(
     brier_limits = brier.limits("t", confidence_level)
     intercept, slope = _regressions(truth, share, codes, confidence_level)
     values, group = np.unique(share, return_inverse=True)
-    totals = np.bincount(group).astype(np.uint64)
-    curve = _curve(truth, group, totals)
+    totals = np.bincount(group)
+    happened = np.bincount(group, truth).astype(np.int64)
+    curve = _curve(happened, totals)
     recalibrated = float(((curve[group] - truth) ** 2).mean())
     uncertainty = float(truth.mean() * (1 - truth.mean()))
-    bins = np.minimum((share * n_bins).astype(np.intp), n_bins - 1)
+    # Cases with one probability are in one bin.
+    bins = np.minimum((values * n_bins).astype(np.intp), n_bins - 1)
+    expected = totals * values
+
+    def error(positives: Any) -> float:
+        return float(np.abs(np.bincount(bins, positives - expected, minlength=n_bins)).sum() / n)
 
     seed = secrets.randbits(63) if random_state is None else int(random_state)
     random = np.random.default_rng(seed)
     curves, errors = np.empty((n_resamples, len(values))), np.empty(n_resamples)
     for resample in range(n_resamples):
-        drawn = random.random(n) < share
-        curves[resample] = _curve(drawn, group, totals)
-        errors[resample] = _error(drawn, share, bins, n_bins)
+        # Of cases with one probability only their number counts: no case has to be drawn by itself.
+        drawn = random.binomial(totals, values)
+        curves[resample] = _curve(drawn, totals)
+        errors[resample] = error(drawn)
         if progress is not None:
             progress(resample + 1, n_resamples)
     tails = [(1 - confidence_level) / 2, (1 + confidence_level) / 2]
@@ -165,7 +172,7 @@ def calibration(
         miscalibration=brier.value - recalibrated,
         discrimination=uncertainty - recalibrated,
         uncertainty=uncertainty,
-        expected_calibration_error=_error(truth, share, bins, n_bins),
+        expected_calibration_error=error(happened),
         expected_calibration_error_if_calibrated=float(errors.mean()),
         probability=values,
         recalibrated=curve,
@@ -176,13 +183,8 @@ def calibration(
     )
 
 
-def _curve(truth: Any, group: Any, totals: Any) -> Floats:
-    positives = np.bincount(group, truth, minlength=len(totals)).astype(np.uint64)
-    return _native.isotonic_shares(positives, totals)
-
-
-def _error(truth: Any, share: Floats, bins: Any, n_bins: int) -> float:
-    return float(np.abs(np.bincount(bins, truth - share, minlength=n_bins)).sum() / len(share))
+def _curve(positives: Any, totals: Any) -> Floats:
+    return _native.isotonic_shares(positives.astype(np.uint64), totals.astype(np.uint64))
 
 
 def _regressions(

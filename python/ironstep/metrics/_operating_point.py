@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ironstep.metrics import _resampling
-from ironstep.metrics._arguments import check_options
+from ironstep.metrics._arguments import check_options, group_codes, note_on_groups
+from ironstep.metrics._inputs import check_consistent_length
+from ironstep.metrics._limits import Codes
 from ironstep.metrics._score_index import OperatingPoint, ScoreIndex
-from ironstep.metrics._statistics import Progress, curves_of_counts
+from ironstep.metrics._statistics import Progress
 
 Rule = Literal["youden", "sensitivity", "specificity", "cost"]
 Counts = NDArray[np.int64]
@@ -42,6 +44,12 @@ class ChosenPoint:
     confidence_level: float
     n_resamples: int
     seed: int
+    n_groups: int | None = None
+    """Clusters that were drawn; None if cases were."""
+    n_undefined: int = 0
+    """Resamples that lack a class among what was drawn or among what was not."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know to judge the interval."""
 
 
 def choose_threshold(
@@ -101,6 +109,7 @@ def choose_and_judge(
     *,
     prevalence: float | None = None,
     pos_label: Any = 1,
+    groups: Any = None,
     confidence_level: float = 0.95,
     n_resamples: int = 2000,
     random_state: int | None = None,
@@ -108,17 +117,20 @@ def choose_and_judge(
 ) -> ChosenPoint:
     """Choose a cut and judge it by the same cases, corrected for optimism.
 
-    In every resample (as many cases of each class as there are) the cut is chosen anew, and judged by
-    the cases that were not drawn: their mean is the corrected value (the leave-one-out bootstrap,
-    Efron & Tibshirani 1997). Judged by all cases (Harrell, Lee & Mark 1996), of which most were drawn,
-    a third of the optimism would stay: with 20 cases a class Youden's J is 0.15 too high, and still
-    0.05. The limits are the quantiles of the values on the resamples, moved by the optimism (Noma et
-    al. 2021, Statistics in Medicine 40:5691).
+    In every resample (as many cases of each class as there are, or as many groups) the cut is chosen
+    anew, and judged by the cases that were not drawn: their mean is the corrected value (the
+    leave-one-out bootstrap, Efron & Tibshirani 1997). Judged by all cases (Harrell, Lee & Mark 1996), of
+    which most were drawn, a third of the optimism would stay: with 20 cases a class Youden's J is 0.15
+    too high, and still 0.05. The limits are the quantiles of the values on the resamples, moved by the
+    optimism (Noma et al. 2021, Statistics in Medicine 40:5691).
 
     Parameters
     ----------
     y_true, y_score, rule, value, prevalence, pos_label
         As in `choose_threshold`.
+    groups : array-like of shape (n_samples,), optional
+        To which patient each case belongs: whole patients are drawn, and those that were not drawn judge.
+        Below 20 patients there is a warning, below 5 there are no limits.
     confidence_level, n_resamples, random_state, progress
         As in `confidence_interval`.
 
@@ -137,34 +149,29 @@ def choose_and_judge(
     True
     """
     check_options(confidence_level, "auto", n_resamples, random_state)
+    check_consistent_length(y_true, y_score, groups)
+    codes = group_codes(groups)
     index = ScoreIndex(y_true, y_score, pos_label=pos_label)
     choose = _rule(rule, value, prevalence)
     seed = secrets.randbits(63) if random_state is None else int(random_state)
     tps, fps = index.tps, index.fps
-    apparent = _rates(tps, fps, choose(tps, fps))
-
-    curve = curves_of_counts(index)
-    inside, outside = np.empty((n_resamples, 2)), np.empty((n_resamples, 2))
-    for resample in range(n_resamples):
-        drawn = index.resample_counts(resample, random_state=seed).astype(np.int64)
-        new_tps, new_fps = curve(drawn)
-        at = choose(new_tps, new_fps)
-        inside[resample] = _rates(new_tps, new_fps, at)
-        left_out = (drawn == 0).astype(np.int64)
-        out_tps, out_fps = curve(left_out)
-        outside[resample] = _rates(out_tps, out_fps, at)
-        if progress is not None:
-            progress(resample + 1, n_resamples)
+    point = _point(index, tps, fps, choose(tps, fps))
+    judged = _judged(index, rule, value, prevalence, codes, seed, n_resamples, progress)
+    inside, outside = judged[:, :2], judged[:, 2:]
+    notes, enough = note_on_groups(codes)
 
     def corrected(of: Callable[[Any], Any]) -> Corrected:
-        value = float(of(np.array(apparent)))
-        expected = float(np.nanmean(of(outside)))  # NaN: all cases of a class were drawn
-        limits = np.array(_resampling.percentile(of(inside), confidence_level))
-        low, high = (limits + expected - value).tolist()
+        value = float(of(np.array(point[1:])))
+        drawn, left_out = (of(each)[~np.isnan(each[:, 0])] for each in (inside, outside))
+        if not len(drawn) or not len(left_out):
+            return Corrected(apparent=value, corrected=math.nan, low=math.nan, high=math.nan)
+        expected = float(left_out.mean())
+        limits = np.array(_resampling.percentile(drawn, confidence_level))
+        low, high = (limits + expected - value).tolist() if enough else (math.nan, math.nan)
         return Corrected(apparent=value, corrected=expected, low=low, high=high)
 
     return ChosenPoint(
-        threshold=_point(index, tps, fps, choose(tps, fps)).threshold,
+        threshold=point.threshold,
         sensitivity=corrected(lambda rates: rates[..., 0]),
         specificity=corrected(lambda rates: rates[..., 1]),
         youden_j=corrected(lambda rates: rates.sum(axis=-1) - 1),
@@ -172,7 +179,43 @@ def choose_and_judge(
         confidence_level=confidence_level,
         n_resamples=n_resamples,
         seed=seed,
+        n_groups=None if codes is None else int(codes.max()) + 1,
+        n_undefined=int(np.isnan(judged).any(axis=1).sum()),
+        notes=notes,
     )
+
+
+def _judged(
+    index: ScoreIndex,
+    rule: str,
+    value: float | None,
+    prevalence: float | None,
+    codes: Codes | None,
+    seed: int,
+    n_resamples: int,
+    progress: Progress,
+) -> NDArray[np.float64]:
+    """Sensitivity and specificity by what was drawn and by what was not, for each resample."""
+    groups = None if codes is None else codes.astype(np.uint32)
+    n_groups = 0 if codes is None else int(codes.max()) + 1
+    parts = []
+    for start in range(0, n_resamples, 100):
+        size = min(100, n_resamples - start)
+        parts.append(
+            index._native.judge(
+                rule,
+                0.0 if value is None else float(value),
+                prevalence,
+                groups,
+                n_groups,
+                seed=seed,
+                first=start,
+                n_resamples=size,
+            )
+        )
+        if progress is not None:
+            progress(start + size, n_resamples)
+    return np.concatenate(parts).reshape(-1, 4)
 
 
 def _rates(tps: Counts, fps: Counts, at: int) -> tuple[float, float]:

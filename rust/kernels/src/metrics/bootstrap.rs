@@ -86,19 +86,30 @@ per_isa! {
 /// An index prepared for many resamples.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// As the index's walk, with numbers instead of rows: positives first, each class by its rows.
-    walk: Vec<u32>,
+    /// As the index's walk, with numbers of what is drawn instead of rows: cases, positives first, each
+    /// class by its rows; or groups.
+    pub(super) walk: Vec<u32>,
+    /// How many positive and negative cases each of them has.
+    pub(super) units: Vec<[u32; 2]>,
     positives: u32,
     thresholds: usize,
 }
 
 /// What a thread needs for a resample.
 #[derive(Default)]
-struct Scratch {
-    counts: Vec<u8>,
+pub(super) struct Scratch {
+    pub(super) counts: Vec<u8>,
     drawn: u64,
     tps: Vec<u32>,
     fps: Vec<u32>,
+}
+
+/// The index's walk with a number for each row.
+fn renumbered(index: &ScoreIndex, numbers: &[u32]) -> Vec<u32> {
+    let number = |row: u32| numbers.get(row as usize).copied().unwrap_or(0) & ROW;
+    let walk = index.walk.iter();
+    walk.map(|&entry| entry & !ROW | number(entry & ROW))
+        .collect()
 }
 
 impl Plan {
@@ -119,12 +130,33 @@ impl Plan {
             *number = *next;
             *next += 1;
         }
-        let walk = index.walk.iter();
         Plan {
-            walk: walk
-                .map(|&entry| entry & !ROW | number[(entry & ROW) as usize])
+            walk: renumbered(index, &number),
+            units: (0..index.walk.len())
+                .map(|unit| {
+                    let is_positive = unit < positives as usize;
+                    [u32::from(is_positive), u32::from(!is_positive)]
+                })
                 .collect(),
             positives,
+            thresholds: index.curve().thresholds.len(),
+        }
+    }
+
+    /// Draws whole groups: `groups` has one for each row, numbers below `n_groups`, which is at most
+    /// 2^30. With `Draws::Cases` alone.
+    pub fn of_groups(index: &ScoreIndex, groups: &[u32], n_groups: u32) -> Plan {
+        let walk = renumbered(index, groups);
+        let mut units = vec![[0; 2]; n_groups as usize];
+        for &entry in &walk {
+            if let Some(unit) = units.get_mut((entry & ROW) as usize) {
+                unit[usize::from(entry & NEGATIVE != 0)] += 1;
+            }
+        }
+        Plan {
+            walk,
+            units,
+            positives: 0,
             thresholds: index.curve().thresholds.len(),
         }
     }
@@ -161,10 +193,10 @@ impl Plan {
     }
 
     /// How often each case is drawn in a resample; returns how many are in all.
-    fn draw(&self, resampling: Resampling, resample: u64, counts: &mut Vec<u8>) -> u64 {
-        let n = self.walk.len() as u32;
+    pub(super) fn draw(&self, resampling: Resampling, resample: u64, counts: &mut Vec<u8>) -> u64 {
+        let n = self.units.len() as u32;
         counts.clear();
-        counts.resize(self.walk.len(), 0);
+        counts.resize(n as usize, 0);
         let stream = Stream::new(resampling.seed, resample);
         let isa = Isa::current();
         let mut bits = [0; CHUNK];

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use ironstep_kernels::metrics::{
-    self, Draws, OperatingPoint, Plan, Resampling, Statistic, WeightedCurve,
+    self, Draws, Judged, OperatingPoint, Plan, Resampling, Rule, Statistic, WeightedCurve,
 };
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
@@ -251,6 +251,71 @@ impl ScoreIndex {
             }
         })?;
         Ok(values.into_pyarray(py))
+    }
+
+    /// Sensitivity and specificity of the cut that a rule chooses in each resample from `first` on, by
+    /// what was drawn and by what was not: four numbers each. `groups` are numbers below `n_groups`.
+    #[pyo3(signature = (rule, value, prevalence, groups, n_groups, *, seed, first, n_resamples))]
+    #[allow(clippy::too_many_arguments)]
+    fn judge<'py>(
+        &self,
+        py: Python<'py>,
+        rule: &str,
+        value: f64,
+        prevalence: Option<f64>,
+        groups: Option<&Bound<'py, PyAny>>,
+        n_groups: u32,
+        seed: u64,
+        first: u64,
+        n_resamples: usize,
+    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        let rule = match rule {
+            "youden" => Rule::Youden,
+            "sensitivity" => Rule::Sensitivity(value),
+            "specificity" => Rule::Specificity(value),
+            "cost" => Rule::Cost {
+                ratio: value,
+                prevalence,
+            },
+            other => return Err(PyValueError::new_err(format!("rule: got {other:?}"))),
+        };
+        let of_groups = match groups {
+            None => None,
+            Some(groups) => {
+                let groups = self.a_row::<u32>("groups", groups)?;
+                let groups = groups.as_slice()?;
+                if n_groups > 1 << 30 || groups.iter().any(|&group| group >= n_groups) {
+                    return Err(PyValueError::new_err(
+                        "groups: numbers below n_groups expected",
+                    ));
+                }
+                Some(Plan::of_groups(&self.index, groups, n_groups))
+            }
+        };
+        let draws = if of_groups.is_some() {
+            Draws::Cases
+        } else {
+            Draws::Stratified
+        };
+        let resampling = Resampling { draws, seed };
+        let mut values: Vec<Judged> = Vec::new();
+        (values.try_reserve_exact(n_resamples))
+            .map_err(|error| PyMemoryError::new_err(format!("n_resamples: {error}")))?;
+        values.resize(n_resamples, [0.0; 4]);
+        let rows = self.index.n_rows().max(1);
+        run(py, rows.saturating_mul(n_resamples), |threads, go_on| {
+            let plan = of_groups.as_ref().unwrap_or_else(|| self.plan());
+            let slice = (SLICE / rows).max(threads);
+            let mut start = first;
+            for values in values.chunks_mut(slice) {
+                plan.judge(threads, rule, resampling, start, values);
+                start += values.len() as u64;
+                if !go_on() {
+                    break;
+                }
+            }
+        })?;
+        Ok(values.concat().into_pyarray(py))
     }
 
     /// How often each row is drawn in a resample.
