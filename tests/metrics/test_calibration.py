@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ironstep import _native
-from ironstep.metrics import brier_score_loss, calibration, decision_curve
+from ironstep.metrics import brier_score_loss, calibration, confidence_interval, decision_curve
 
 sklearn = pytest.importorskip("sklearn")
 from sklearn.isotonic import isotonic_regression  # noqa: E402
@@ -154,3 +154,40 @@ def test_wrong_arguments_are_named(change, match):
     given_ = dict(y_true=[0, 1, 0], y_proba=[0.1, 0.2, 0.3], n_resamples=2) | change
     with pytest.raises(ValueError, match=match):
         calibration(**given_)
+
+
+def test_rounding_is_of_the_curve_alone():
+    y_true, probability = cases(600)
+    plain = calibration(y_true, probability, n_resamples=3, random_state=0)
+    rounded = calibration(y_true, probability, decimals=1, n_resamples=300, random_state=0)
+    for name in ("slope", "brier_score", "miscalibration", "expected_calibration_error"):
+        assert getattr(rounded, name) == getattr(plain, name)
+    assert len(rounded.probability) <= 11
+    assert 0 < rounded.probability[0]
+    assert rounded.probability[-1] < 1
+    # The mean of a binomial's band is its probability, pooled by the isotonic regression at the ends.
+    middle = (rounded.band_low + rounded.band_high)[3:8] / 2
+    np.testing.assert_allclose(middle, rounded.probability[3:8], atol=0.05)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_net_benefits_limits_are_those_of_its_mean(grouped):
+    random = np.random.default_rng(0)
+    y_true, probability = cases(300)
+    groups = random.integers(0, 60, 300) if grouped else None
+    at = [0.3, 0.05, 0.5, 0.95]
+    curve = decision_curve(y_true, probability.round(2), at, groups=groups)
+    for number, threshold in enumerate(at):
+        expected = confidence_interval(
+            "net_benefit",
+            y_true,
+            probability.round(2),
+            metric_params={"threshold": threshold},
+            groups=groups,
+        )
+        found = (curve.net_benefit[number], curve.low[number], curve.high[number])
+        # Sums of squares here, squares of sums there.
+        assert found == pytest.approx((expected.value, expected.low, expected.high), abs=1e-12)
+    for wrong in ([0.0], [1.0], [0.5, np.nan]):
+        with pytest.raises(ValueError, match="thresholds"):
+            decision_curve(y_true, probability, wrong)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ironstep import metrics
+from ironstep.metrics import Estimate
+from ironstep.metrics._confidence_interval import intervals_of_counts
 
 from ._cases import Cases
+from ._columns import Flags
 from ._criteria import Criterion
 from ._options import Options
 from ._results import Row
@@ -35,6 +39,31 @@ def common_arguments(cases: Cases, options: Options) -> dict[str, Any]:
 
 def row(criterion: Criterion, cases: Cases, answers: NDArray[Any], options: Options) -> Row:
     """Return the criterion of what is called, or of the scores, with its interval."""
+    try:
+        found: Estimate | ValueError = metrics.confidence_interval(
+            *question(criterion.key, cases, answers),
+            metric_params=criterion.params,
+            **common_arguments(cases, options),
+        )
+    except ValueError as error:
+        found = error
+    return _row(criterion, found)
+
+
+def rows_of_counts(
+    criteria: Sequence[Criterion], cases: Cases, called: Flags, options: Options
+) -> tuple[Row, ...]:
+    """Return criteria of two classes of what is called: all of one 2×2 table."""
+    found = intervals_of_counts(
+        [(each.key, each.params or {}) for each in criteria],
+        cases.truth,
+        called,
+        **common_arguments(cases, options),
+    )
+    return tuple(map(_row, criteria, found))
+
+
+def _row(criterion: Criterion, found: Estimate | ValueError) -> Row:
     key, title = criterion.key, criterion.title
     params = criterion.params or {}
     if "prevalence" in params:
@@ -42,15 +71,9 @@ def row(criterion: Criterion, cases: Cases, answers: NDArray[Any], options: Opti
         title += f" at prevalence {params['prevalence']:g}"
     if "k" in params:
         key = f"top_{params['k']}_accuracy"
-    try:
-        estimate = metrics.confidence_interval(
-            *question(criterion.key, cases, answers),
-            metric_params=criterion.params,
-            **common_arguments(cases, options),
-        )
-    except ValueError as error:
-        return Row(key=key, title=title, estimate=None, reason=str(error))
-    return Row(key=key, title=title, estimate=estimate)
+    if isinstance(found, ValueError):
+        return Row(key=key, title=title, estimate=None, reason=str(found))
+    return Row(key=key, title=title, estimate=found)
 
 
 def question(key: str, cases: Cases, *answers: NDArray[Any]) -> tuple[Any, ...]:

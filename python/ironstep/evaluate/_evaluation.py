@@ -83,7 +83,7 @@ class Evaluation:
     confidence_level : float in (0, 1), default=0.95
     n_resamples : int, default=2000
         For what has no formula: the corrected rates of a chosen threshold, the band of the calibration
-        curve. Fewer where there are very many cases; the results say how many.
+        curve. Of the former fewer where there are millions of cases; the results say how many.
     margin : float in (0, 1), optional
         By how much a model may be worse than an earlier one, or a reader, and still be called non-inferior.
     random_state : int, default=0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from ironstep import metrics
 from ironstep.metrics import Calibration, ChosenPoint, DecisionCurve
 
-from ._ask import row
+from ._ask import row, rows_of_counts
 from ._cases import Cases
 from ._columns import Flags, Floats
 from ._criteria import AT_THRESHOLD, OF_SCORES, Criterion
@@ -26,7 +25,10 @@ MOST_POINTS = 1000
 """Of a drawn curve: more than a printer shows."""
 MOST_DISTINCT = 2000
 """Probabilities of a calibration curve; its band takes as many for each resample."""
+MOST_DRAWN = 2_000_000_000
+"""Cases in all resamples of a chosen threshold; of very many cases the spread is small anyway."""
 N_MISTAKES = 10
+BAND = (Criterion("fpr", "FPR"), Criterion("sensitivity", "Sensitivity"))
 
 
 def judge(
@@ -111,7 +113,7 @@ def answered(
         fp=counts.fp,
         fn=counts.fn,
         tn=counts.tn,
-        rows=tuple(row(each, cases, called, options) for each in criteria),
+        rows=rows_of_counts(criteria, cases, called, options),
     )
 
 
@@ -156,15 +158,11 @@ def _chosen(cases: Cases, score: Floats, options: Options, notes: list[str]) -> 
         rule,  # type: ignore[arg-type]
         value,
         prevalence=options.prevalence if rule == "cost" else None,
+        groups=cases.groups,
         confidence_level=options.confidence_level,
-        n_resamples=affordable(options.n_resamples, len(cases)),
+        n_resamples=min(options.n_resamples, max(100, MOST_DRAWN // len(cases))),
         random_state=options.random_state,
     )
-
-
-def affordable(n_resamples: int, n_cases: int) -> int:
-    """How many resamples of all cases; with very many cases their spread is small anyway."""
-    return min(n_resamples, max(100, 20_000_000 // n_cases))
 
 
 def calibrated(
@@ -178,34 +176,25 @@ def calibrated(
         pos_label=1,
         groups=cases.groups,
         confidence_level=options.confidence_level,
+        n_resamples=options.n_resamples,
         random_state=options.random_state,
     )
-    n_resamples = affordable(options.n_resamples, len(cases))
-    if n_resamples < options.n_resamples:
-        notes.append(f"the calibration curve's band is of {n_resamples} resamples")
-    try:
-        if len(share) <= MOST_DISTINCT or len(np.unique(share)) <= MOST_DISTINCT:
-            return metrics.calibration(truth, share, n_resamples=n_resamples, **common)
-        found = metrics.calibration(truth, share, n_resamples=1, **common)
-        rounded = metrics.calibration(
-            truth, share.round(3).clip(1e-4, 1 - 1e-4), n_resamples=n_resamples, **common
+    decimals = None
+    if len(share) > MOST_DISTINCT and len(np.unique(share)) > MOST_DISTINCT:
+        decimals = 3
+        notes.append(
+            "the calibration curve, its band and the error to expect are those of probabilities "
+            "rounded to three decimals"
         )
+    if cases.groups is not None:
+        notes.append(
+            "the calibration curve's band takes cases as independent, also those of one group"
+        )
+    try:
+        return metrics.calibration(truth, share, decimals=decimals, **common)
     except ValueError as error:
         notes.append(f"no calibration: {error}")
         return None
-    notes.append(
-        "the calibration curve, its band and the error to expect are those of probabilities "
-        "rounded to three decimals"
-    )
-    of_rounded = (
-        "probability",
-        "recalibrated",
-        "band_low",
-        "band_high",
-        "expected_calibration_error_if_calibrated",
-        "n_resamples",
-    )
-    return replace(found, **{name: getattr(rounded, name) for name in of_rounded})
 
 
 def _decision_curve(
@@ -232,10 +221,7 @@ def _band(
     found = []
     for cut in cuts[at]:
         called = score >= cut
-        pair = [
-            row(Criterion(key, key), cases, called, options).estimate
-            for key in ("fpr", "sensitivity")
-        ]
+        pair = [each.estimate for each in rows_of_counts(BAND, cases, called, options)]
         if None in pair or any(np.isnan(each.low) for each in pair if each is not None):
             return None
         found.append((cut, *pair))

@@ -68,6 +68,7 @@ def calibration(
     pos_label: Any = 1,
     groups: Any = None,
     n_bins: int = 15,
+    decimals: int | None = None,
     confidence_level: float = 0.95,
     n_resamples: int = 1000,
     random_state: int | None = None,
@@ -87,6 +88,9 @@ def calibration(
         then those of clusters.
     n_bins : int, default=15
         Bins of equal width for the expected calibration error.
+    decimals : int, optional
+        Round the probabilities to so many for the curve, its band and the error to expect: of very many
+        different ones the band takes long.
     confidence_level : float in (0, 1), default=0.95
     n_resamples : int, default=1000
         Outcomes drawn with the predicted probabilities: for the band and the error to expect.
@@ -132,11 +136,18 @@ def calibration(
     brier_limits = brier.limits("t", confidence_level)
     intercept, slope = _regressions(truth, share, codes, confidence_level)
     values, group = np.unique(share, return_inverse=True)
-    totals = np.bincount(group)
-    happened = np.bincount(group, truth).astype(np.int64)
+    totals, happened = np.bincount(group), np.bincount(group, truth).astype(np.int64)
     curve = _curve(happened, totals)
     recalibrated = float(((curve[group] - truth) ** 2).mean())
     uncertainty = float(truth.mean() * (1 - truth.mean()))
+    bins = np.minimum((share * n_bins).astype(np.intp), n_bins - 1)
+    gaps = np.bincount(bins, truth - share, minlength=n_bins)
+    if decimals is not None:
+        # Not to 0 or 1, where nothing would be left to chance.
+        rounded = values.round(decimals).clip(values[0], values[-1])
+        values, of = np.unique(rounded, return_inverse=True)
+        totals, happened = (np.bincount(of, each).astype(np.int64) for each in (totals, happened))
+        curve = _curve(happened, totals)
     # Cases with one probability are in one bin.
     bins = np.minimum((values * n_bins).astype(np.intp), n_bins - 1)
     expected = totals * values
@@ -172,7 +183,7 @@ def calibration(
         miscalibration=brier.value - recalibrated,
         discrimination=uncertainty - recalibrated,
         uncertainty=uncertainty,
-        expected_calibration_error=error(happened),
+        expected_calibration_error=float(np.abs(gaps).sum() / n),
         expected_calibration_error_if_calibrated=float(errors.mean()),
         probability=values,
         recalibrated=curve,

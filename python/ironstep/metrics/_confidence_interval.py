@@ -1,7 +1,7 @@
 """`confidence_interval`: any criterion with its interval."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ironstep.metrics import _resampling
@@ -9,7 +9,7 @@ from ironstep.metrics._arguments import check_options, group_codes, note_on_grou
 from ironstep.metrics._counts import Counts
 from ironstep.metrics._estimate import Estimate
 from ironstep.metrics._limits import Codes
-from ironstep.metrics._named import statistic
+from ironstep.metrics._named import statistic, statistics_of_counts
 from ironstep.metrics._statistics import (
     Progress,
     Statistic,
@@ -131,6 +131,41 @@ def confidence_interval(
     return _estimate(
         chosen, codes, method, confidence_level, stratify, n_resamples, random_state, progress
     )
+
+
+def intervals_of_counts(
+    criteria: Sequence[tuple[str, dict[str, Any]]],
+    y_true: Any,
+    y_pred: Any,
+    *,
+    pos_label: Any = 1,
+    confidence_level: float = 0.95,
+    groups: Any = None,
+    sample_weight: Any = None,
+    weight_type: str | None = None,
+    n_resamples: int = 9999,
+    random_state: int | None = None,
+) -> list[Estimate | ValueError]:
+    """`confidence_interval` of several criteria of the same 2×2 table, which is counted once.
+
+    `criteria` are names with their ``metric_params``. In the place of what is undefined stands its error.
+    """
+    check_options(confidence_level, "auto", n_resamples, random_state)
+    (y_true, y, groups), weight = weighed(
+        sample_weight, weight_type, y_true=y_true, y=y_pred, groups=groups
+    )
+    codes = group_codes(groups)
+    found: list[Estimate | ValueError] = []
+    for chosen in statistics_of_counts(criteria, y_true, y, pos_label, codes, weight):
+        try:
+            found.append(
+                _estimate(
+                    chosen, codes, "auto", confidence_level, "auto", n_resamples, random_state, None
+                )
+            )
+        except ValueError as error:
+            found.append(error)
+    return found
 
 
 def interval_of_counts(

@@ -1,13 +1,13 @@
 """Criteria by their names: which statistic a name or a function stands for."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ironstep.metrics import _limits
-from ironstep.metrics._criteria import CRITERIA, at_prevalence
+from ironstep.metrics._criteria import CRITERIA, Criterion, at_prevalence
 from ironstep.metrics._inputs import column, type_of_target
 from ironstep.metrics._limits import Codes, Flags
 from ironstep.metrics._pairs import LabelPairs, compare
@@ -63,16 +63,8 @@ def statistic(
         right = np.asarray(column(y_true, "y_true") == column(y, "y_score_or_pred"))
         return of_right(right, groups, weight)
     if metric in CRITERIA:
-        criterion = CRITERIA[metric]
-        if criterion.attribute in ("ppv", "npv") and "prevalence" in params:
-            prevalence = float(params["prevalence"])
-            if not 0 < prevalence < 1:
-                raise ValueError(f"metric_params: prevalence: got {prevalence}; in (0, 1) expected")
-            criterion = at_prevalence(criterion.attribute, prevalence)
-            params = {key: value for key, value in params.items() if key != "prevalence"}
-        no_more(params)
-        cell = _limits.cell_of(*_two_classes(y_true, y, pos_label))
-        return OfCounts(criterion, _limits.cell_table(cell, groups, weight), cell, groups, weight)
+        (found,) = statistics_of_counts([(metric, params)], y_true, y, pos_label, groups, weight)
+        return found
     if metric in _OF_SCORES:
         name, needs = _OF_SCORES[metric]
         at = None
@@ -87,6 +79,32 @@ def statistic(
         return of_loss(metric, is_positive, column(y, "y_score"), params, groups, weight)
     names = ", ".join((*NAMES, *OF_CLASSES_OR_FINDINGS))
     raise ValueError(f"metric: got {metric!r}; one of {names} or a function expected")
+
+
+def statistics_of_counts(
+    criteria: Sequence[tuple[str, dict[str, Any]]],
+    y_true: Any,
+    y: Any,
+    pos_label: Any,
+    groups: Codes | None,
+    weight: Floats | None,
+) -> list[OfCounts]:
+    """Formulas over one 2×2 table, of which the cases are counted once: names with their parameters."""
+    found = [_criterion(name, dict(params)) for name, params in criteria]
+    cell = _limits.cell_of(*_two_classes(y_true, y, pos_label))
+    table = _limits.cell_table(cell, groups, weight)
+    return [OfCounts(criterion, table, cell, groups, weight) for criterion in found]
+
+
+def _criterion(name: str, params: dict[str, Any]) -> Criterion:
+    criterion = CRITERIA[name]
+    if criterion.attribute in ("ppv", "npv") and "prevalence" in params:
+        prevalence = float(params.pop("prevalence"))
+        if not 0 < prevalence < 1:
+            raise ValueError(f"metric_params: prevalence: got {prevalence}; in (0, 1) expected")
+        criterion = at_prevalence(criterion.attribute, prevalence)
+    no_more(params)
+    return criterion
 
 
 def _is_ours_for_two_classes(metric: Any, y_true: Any, y: Any) -> bool:

@@ -91,12 +91,17 @@ def clustered_wilson(x: FloatArray, n: FloatArray, level: float) -> Interval:
     Student's with K - 1 degrees of freedom. Where the variance says nothing, because all cases or
     none are successes, a cluster counts as one case.
     """
-    clusters, total = len(n), float(n.sum())
-    p = float(x.sum()) / total
-    variance = ratio_variance(x, n)
+    return wilson_of_variance(float(x.sum()), float(n.sum()), len(n), ratio_variance(x, n), level)
+
+
+def wilson_of_variance(
+    successes: float, cases: float, clusters: int, variance: float, level: float
+) -> Interval:
+    """Return the same, given the variance of the ratio estimator."""
+    p = successes / cases
     n_effective = p * (1 - p) / variance if variance > 0 else float(clusters)
     # More cases than there are can only come from chance.
-    return _wilson(p, min(n_effective, total), t_quantile((1 + level) / 2, clusters - 1))
+    return _wilson(p, min(n_effective, cases), t_quantile((1 + level) / 2, clusters - 1))
 
 
 def ratio_variance(x: FloatArray, n: FloatArray) -> float:
