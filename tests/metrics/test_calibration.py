@@ -163,7 +163,7 @@ def test_rounding_is_of_the_curve_alone():
     for name in ("slope", "brier_score", "miscalibration", "expected_calibration_error"):
         assert getattr(rounded, name) == getattr(plain, name)
     assert len(rounded.probability) <= 11
-    assert 0 < rounded.probability[0]
+    assert rounded.probability[0] > 0
     assert rounded.probability[-1] < 1
     # The mean of a binomial's band is its probability, pooled by the isotonic regression at the ends.
     middle = (rounded.band_low + rounded.band_high)[3:8] / 2
