@@ -278,6 +278,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, when):
     part = tmp_path / "part"
     while process.poll() is None and not (part.exists() and sign in part.read_text()):
         time.sleep(0.01)
+    assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err.decode()

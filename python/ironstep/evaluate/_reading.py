@@ -250,29 +250,56 @@ def _values(column: pyarrow.ChunkedArray) -> NDArray[Any]:
     """Labels: numbers where all are, with None for an empty cell."""
     if pyarrow.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if column.null_count:
-        return np.array(column.to_pylist(), dtype=object)
-    return np.asarray(column.to_numpy())
+    if pyarrow.types.is_string(column.type):
+        return _strings(column)
+    if column.null_count or pyarrow.types.is_boolean(column.type):
+        return np.array(column.to_pylist(), dtype=object if column.null_count else None)
+    return _array(column)
 
 
 def _strings(column: pyarrow.ChunkedArray) -> NDArray[Any]:
-    return np.asarray(column.cast(pyarrow.string()).to_numpy(), dtype=object)
+    coded = _combined(column.cast(pyarrow.string()).dictionary_encode())
+    names = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
+    return np.asarray(names[_indices(coded)])
 
 
 def _codes(column: pyarrow.ChunkedArray) -> NDArray[Any]:
     """Numbers in the place of names, in the names' order; −1 for an empty cell."""
     coded = column if pyarrow.types.is_dictionary(column.type) else column.dictionary_encode()
-    coded = coded.unify_dictionaries().combine_chunks()
-    if isinstance(coded, pyarrow.ChunkedArray):
-        coded = coded.chunk(0)
-    names = coded.dictionary.to_numpy(zero_copy_only=False)
+    coded = _combined(coded)
+    names = np.array(coded.dictionary.to_pylist())
     if names.dtype.kind == "O":
         names = names.astype(str)
     rank = np.empty(len(names) + 1, dtype=np.int64)
     rank[:-1][np.argsort(names, kind="stable")] = np.arange(len(names))
     rank[-1] = -1
-    codes = compute.fill_null(coded.indices, len(names)).to_numpy(zero_copy_only=False)
-    return np.asarray(rank[codes], dtype=np.int64)
+    return np.asarray(rank[_indices(coded)], dtype=np.int64)
+
+
+def _combined(coded: pyarrow.ChunkedArray) -> pyarrow.DictionaryArray:
+    """Return one array with one dictionary."""
+    coded = coded.unify_dictionaries().combine_chunks()
+    return coded.chunk(0) if isinstance(coded, pyarrow.ChunkedArray) else coded
+
+
+def _indices(coded: pyarrow.DictionaryArray) -> NDArray[Any]:
+    """Return places in the dictionary; of an empty cell one behind its end."""
+    indices = coded.indices
+    if indices.null_count:
+        indices = compute.fill_null(indices, len(coded.dictionary))
+    return _array(indices)
+
+
+def _array(column: pyarrow.Array | pyarrow.ChunkedArray) -> NDArray[Any]:
+    """Return numbers without gaps."""
+    if isinstance(column, pyarrow.ChunkedArray):
+        column = column.combine_chunks()
+        if isinstance(column, pyarrow.ChunkedArray):  # as older ones have it
+            column = pyarrow.concat_arrays(column.chunks)
+    if pyarrow.types.is_floating(column.type) or pyarrow.types.is_integer(column.type):
+        # Not to_numpy, which imports pandas where that is installed: 0.2 s.
+        return np.asarray(np.from_dlpack(column))
+    return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
 def _floats(path: Path, name: str, column: pyarrow.ChunkedArray) -> NDArray[np.float64]:
@@ -280,9 +307,10 @@ def _floats(path: Path, name: str, column: pyarrow.ChunkedArray) -> NDArray[np.f
     if not (pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)):
         _refuse_texts(path, name, column)
         raise InputError(f"{path}: column {shown(name)}: got {kind}; numbers expected")
-    return np.asarray(
-        column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64
-    )
+    column = column.cast(pyarrow.float64(), safe=False)
+    if column.null_count:
+        return np.array(column.to_pylist(), dtype=np.float64)  # None is NaN
+    return _array(column)
 
 
 def _refuse_texts(path: Path, name: str, column: pyarrow.ChunkedArray) -> None:

@@ -15,8 +15,9 @@ import jinja2
 from markupsafe import Markup
 
 from ._checklist import CHECKLISTS, checked
+from ._drawing import Helper, draw_all
 from ._errors import InputError, plain
-from ._figures import Picture, caption, pictures, save
+from ._figures import Picture, caption, pictures
 from ._findings import Finding
 from ._results import Results
 from ._table import Table
@@ -40,8 +41,12 @@ def write(
     numbers: dict[str, Any],
     also: Sequence[str],
     progress: Callable[[str], object],
+    beside: Helper | None = None,
 ) -> Path:
-    """Write everything beside the folder first, and then put it in its place."""
+    """Write everything beside the folder first, and then put it in its place.
+
+    `beside`: a process that draws some of the pictures.
+    """
     chosen = list(pictures(results, also))
     _check_replaceable(folder)
     try:
@@ -51,7 +56,7 @@ def write(
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
     try:
         try:
-            _fill(made, results, findings, numbers, chosen, progress)
+            _fill(made, results, findings, numbers, chosen, progress, beside)
         except OSError as error:
             raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
         made.chmod(0o777 & ~_umask())
@@ -108,6 +113,7 @@ def _fill(
     numbers: dict[str, Any],
     chosen: Sequence[Picture],
     progress: Callable[[str], object],
+    beside: Helper | None,
 ) -> None:
     progress("tables")
     text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
@@ -119,11 +125,11 @@ def _fill(
         _write(folder / "tables" / f"{name}.md", table.markdown())
         _write(folder / "tables" / f"{name}.tex", table.latex())
     (folder / "pictures").mkdir()
-    shown = {}
-    for picture in chosen:
-        progress(f"picture: {picture.name}")
-        svg = save(results, picture, folder / "pictures")
-        shown[picture.name] = Shown(picture.name, caption(picture), _inline(svg, picture))
+    drawn = draw_all(results, chosen, folder / "pictures", progress, beside)
+    shown = {
+        each.name: Shown(each.name, caption(each), _inline(drawn[each.name], each))
+        for each in chosen
+    }
     progress("page")
     _write(folder / "index.html", _page(results, findings, numbers, found, shown))
 

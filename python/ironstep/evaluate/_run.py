@@ -6,6 +6,7 @@ import itertools
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ._drawing import Helper, helper
 from ._errors import InputError, plain
 from ._evaluation import Evaluation
 from ._failing import parse_condition
@@ -65,7 +67,7 @@ def run(
         conditions = [parse_condition(each) for each in fail_on]
         if also and out is None:
             raise InputError("also: needs a folder (on the command line --out)")
-        with console.status("reading") as status:
+        with _helper(out) as beside, console.status("reading") as status:
             columns = dict(label=label, scores=score, classes=classes, readers=reader, group=group,
                            by=by, weight=weight, id=id)  # fmt: skip
             evaluation = _evaluate(
@@ -74,7 +76,7 @@ def run(
             failed = [text for each in conditions for text in each(evaluation.results)]
             written = None
             if out is not None:
-                written = evaluation.report(out, also=also)
+                written = _written(evaluation, out, also, beside)
     except InputError as error:
         print(f"ironstep evaluate: {plain(error)}", file=sys.stderr)
         return WRONG_INPUT
@@ -92,6 +94,18 @@ def run(
     for text in failed:
         print(f"ironstep evaluate: {plain(text)}", file=sys.stderr)
     return FOUND if failed else DONE
+
+
+def _helper(out: Path | None) -> AbstractContextManager[Helper | None]:
+    """Start what draws the pictures before anything is read: its imports take as long as that."""
+    return (helper() if out is not None else None) or nullcontext()
+
+
+def _written(evaluation: Evaluation, out: Path, also: Sequence[str], beside: Helper | None) -> Path:
+    from ._report import write
+
+    found, numbers = evaluation.findings, evaluation.as_json()
+    return write(out, evaluation.results, found, numbers, also, evaluation._progress, beside)
 
 
 def _evaluate(
