@@ -4,6 +4,12 @@ Needs the extra ``evaluate``: ``pip install "ironstep[evaluate]"``.
 """
 
 from ironstep.evaluate._cases import Flow
+from ironstep.evaluate._displays import (
+    CalibrationDisplay,
+    DetCurveDisplay,
+    PrecisionRecallDisplay,
+    RocCurveDisplay,
+)
 from ironstep.evaluate._errors import InputError
 from ironstep.evaluate._evaluation import Evaluation
 from ironstep.evaluate._findings import Finding
@@ -25,7 +31,9 @@ from ironstep.evaluate._table import Table
 
 __all__ = [
     "Band",
+    "CalibrationDisplay",
     "Curve",
+    "DetCurveDisplay",
     "Evaluation",
     "Finding",
     "Flow",
@@ -35,7 +43,9 @@ __all__ = [
     "Model",
     "Overall",
     "Paired",
+    "PrecisionRecallDisplay",
     "Results",
+    "RocCurveDisplay",
     "Row",
     "Subgroup",
     "Table",

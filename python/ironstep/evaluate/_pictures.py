@@ -1,7 +1,7 @@
-"""Pictures by matplotlib: an evaluation and axes in, the axes out.
+"""Pictures by matplotlib: results and axes in, the axes out.
 
-They tell models apart by line style and marker as well as by colour. No text of the input is taken for
-mathematical markup.
+They tell models apart by line style and marker as well as by colour; `first` is how many models the axes have
+already. No text of the input is taken for mathematical markup.
 """
 
 from __future__ import annotations
@@ -100,11 +100,11 @@ def _title(results: Results, ax: Axes, target: str | None, model: str = "") -> N
 
 
 @_drawing
-def roc(results: Results, ax: Axes, target: str | None = None) -> None:
+def roc(results: Results, ax: Axes, target: str | None = None, first: int = 0) -> None:
     """Curves, the limits of both rates along them, the operating points and the readers."""
     models = asked(results, target)
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (1, 3)))
-    for position, model in enumerate(models):
+    for position, model in enumerate(models, start=first):
         style = _style(position)
         if (band := model.roc_band) is not None:
             # Upper edge: the upper limit of sensitivity and the lower one of the false positive rate.
@@ -115,7 +115,7 @@ def roc(results: Results, ax: Axes, target: str | None = None) -> None:
         text = "" if area is None else f": AUC {with_interval(area)}"
         ax.plot(model.roc.x, model.roc.y, label=_label(model.name) + text, **style)
         _mark(ax, position, *_rates(model), label=_at_threshold(model))
-    for position, reader in enumerate(results.readers, start=len(models)):
+    for position, reader in enumerate(results.readers, start=first + len(models)):
         _cross(ax, position, reader)
     _finish(ax, "False positive rate (1 - specificity)", "Sensitivity (true positive rate)")
     _square(ax)
@@ -166,7 +166,7 @@ def reach(estimate: Estimate) -> Any:
 
 
 @_drawing
-def precision_recall(results: Results, ax: Axes, target: str | None = None) -> None:
+def precision_recall(results: Results, ax: Axes, target: str | None = None, first: int = 0) -> None:
     """Precision over recall, the operating points, and the share of positives."""
     models = asked(results, target)
     share = (models[0].tp + models[0].fn) / _total(models[0])
@@ -175,7 +175,7 @@ def precision_recall(results: Results, ax: Axes, target: str | None = None) -> N
         "share of positives", (0.01, share), textcoords="offset points", xytext=(0, 3),
         fontsize="x-small", color=GREY,
     )  # fmt: skip
-    for position, model in enumerate(models):
+    for position, model in enumerate(models, start=first):
         area = model.estimate("average_precision")
         text = "" if area is None else f": AP {with_interval(area)}"
         curve = model.precision_recall
@@ -194,7 +194,7 @@ def _total(tested: Tested) -> float:
 
 
 @_drawing
-def det(results: Results, ax: Axes, target: str | None = None) -> None:
+def det(results: Results, ax: Axes, target: str | None = None, first: int = 0) -> None:
     """Both error rates, on the scales of normal deviates (Martin et al. 1997)."""
     models = asked(results, target)
     ticks = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
@@ -204,7 +204,7 @@ def det(results: Results, ax: Axes, target: str | None = None) -> None:
         clipped = np.clip(np.atleast_1d(rates), least, 1 - 1e-2)
         return [normal_quantile(rate) for rate in clipped.tolist()]
 
-    for position, model in enumerate(models):
+    for position, model in enumerate(models, start=first):
         # Where nothing is called, or all, a rate is 0 or 1 and has no deviate.
         inside = (model.roc.x > 0) & (model.roc.y < 1) & (model.roc.x < 1) & (model.roc.y > 0)
         x, y = deviates(model.roc.x[inside]), deviates(1 - model.roc.y[inside])
@@ -312,7 +312,11 @@ def _short(text: str, most: int = 16) -> str:
 
 @_drawing
 def calibration(
-    results: Results, ax: Axes, model: str | None = None, target: str | None = None
+    results: Results,
+    ax: Axes,
+    model: str | None = None,
+    target: str | None = None,
+    first: int = 0,
 ) -> None:
     """The CORP reliability curve, and where it lies if every probability is true."""
     whole: tuple[Model | Overall, ...] = asked(results, target)
@@ -327,7 +331,7 @@ def calibration(
         curve.probability, curve.band_low, curve.band_high, color=GREY, alpha=0.25, linewidth=0,
         label=f"{level} of curves if calibrated",
     )  # fmt: skip
-    style = _style([each.name for each in whole].index(found.name))
+    style = _style(first + [each.name for each in whole].index(found.name))
     ax.plot(curve.probability, curve.recalibrated, label="observed (isotonic)", **style)
     if results.kind == "multiclass":
         _finish(ax, "Probability of the class that is called", "Share of right calls")
