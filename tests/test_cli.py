@@ -1,5 +1,6 @@
 """The command line: what it needs, what it passes on, how it ends."""
 
+import os
 import subprocess
 import sys
 
@@ -127,6 +128,33 @@ def test_bench_without_options_leaves_the_choice_to_the_benchmark(monkeypatch, c
     assert ironstep(monkeypatch, "bench", "optim") == 0
     ((cases, threads, _, out, quick), _) = calls[0]
     assert (cases, threads, out, quick) == (None, None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("ironstep eval", {"evaluate"}),
+        ("ironstep evaluate p.csv --fail", {"--fail-on"}),
+        ("ironstep evaluate p.csv --missing ex", {"exclude"}),
+        ("ironstep evaluate p.csv --aggregate m", {"max", "mean"}),
+    ],
+)
+def test_the_shell_completes(typed, expected):
+    pytest.importorskip("typer")
+    asked = {
+        "_IRONSTEP_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(typed.split()) - 1),
+    }
+    start = "import sys; sys.argv = ['ironstep']; from ironstep.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", start],
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert set(done.stdout.split()) == expected
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 130])

@@ -1,8 +1,12 @@
 """The demo: that it compares what it says it compares, notices a wrong rule, and saves it all."""
 
+import csv
 import dataclasses
 import json
+import shlex
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -14,6 +18,7 @@ from ironstep.demo.race import LEAST_EPOCHS, OURS, distance, largest_difference,
 from ironstep.demo.report import picture
 
 FILES = {"loss.png", "loss.svg", "results.md", "results.json"}
+EVALUATED = {"predictions.csv", "validation.csv", "evaluation"}
 BY_NAME = {str(case): case for case in CASES}
 
 
@@ -27,6 +32,12 @@ def _one_thread():
     ironstep.set_num_threads(before[1])
 
 
+@pytest.fixture
+def no_report(monkeypatch):
+    """Where it is not what is tested: it takes seconds."""
+    monkeypatch.setattr(demo, "evaluate", lambda *_: ([], "left out"))
+
+
 def only(monkeypatch, *names):
     monkeypatch.setattr(demo, "CASES", tuple(BY_NAME[name] for name in names))
 
@@ -38,7 +49,7 @@ def results(folder):
 def test_all_trainings_are_the_same_and_everything_is_saved(tmp_path, capsys):
     out = tmp_path / "made" / "by it"
     assert demo.run(out, quick=True) == demo.SAME
-    assert {path.name for path in out.iterdir()} == FILES
+    assert {path.name for path in out.iterdir()} == FILES | EVALUATED
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
 
     saved = results(out)
@@ -62,7 +73,51 @@ def test_all_trainings_are_the_same_and_everything_is_saved(tmp_path, capsys):
         assert text.count(f"| {name} |") == 3
         assert shown.count(f"{name} ") >= 3
     assert "same up to rounding" in shown
+    _check_evaluation(out, shown)
     assert all(name in shown for name in FILES)
+
+
+def _check_evaluation(out, shown):
+    """It is what the command that is named makes of the tables."""
+    report = json.loads((out / "evaluation" / "report.json").read_text(encoding="utf-8"))
+    assert (out / "evaluation" / "index.html").is_file()
+    (model,) = report["models"]
+    assert report["flow"]["n_cases"] == 114
+    assert model["threshold"]["origin"] == "chosen elsewhere"
+    saved = results(out)["cases"][list(BY_NAME).index("cancer · Adam")]
+    with (out / "predictions.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    right = [(float(row["malignant"]) > 0.5) == (row["label"] == "malignant") for row in rows]
+    assert sum(right) / len(right) == pytest.approx(saved["test_accuracy"]["ironstep"])
+    (line,) = (line for line in shown.splitlines() if "ironstep evaluate " in line)
+    command = shlex.split(line.partition("ironstep evaluate ")[2])
+    assert command[-2:] == ["--out", str(out / "evaluation")]
+    command[-1] = str(out / "again")
+    done = subprocess.run(
+        [sys.executable, "-m", "ironstep", "evaluate", *command, "--quiet"], check=False
+    )
+    assert done.returncode == 0
+    again = json.loads((out / "again" / "report.json").read_text(encoding="utf-8"))
+    assert {**again, "source": None} == {**report, "source": None}  # which names its columns
+
+
+def test_digits_are_evaluated_as_several_classes(monkeypatch, tmp_path):
+    only(monkeypatch, "digits · SGD")
+    assert demo.run(tmp_path, quick=True) == demo.SAME
+    report = json.loads((tmp_path / "evaluation" / "report.json").read_text(encoding="utf-8"))
+    assert report["kind"] == "multiclass"
+    assert report["targets"] == list("0123456789")
+    assert sum(report["flow"]["n_of_target"].values()) == 360
+
+
+def test_without_pyarrow_there_is_no_evaluation(monkeypatch, tmp_path, capsys):
+    only(monkeypatch, "cancer · SGD")
+    monkeypatch.setattr(
+        "ironstep.demo.evaluation.find_spec", lambda name: None if name == "pyarrow" else name
+    )
+    assert demo.run(tmp_path, quick=True) == demo.SAME
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    assert "No evaluation report without pyarrow" in capsys.readouterr().out
 
 
 WRONG = [
@@ -102,6 +157,7 @@ def test_any_seed_is_the_same_up_to_rounding(name, seed):
     assert outcome.off[OURS] <= 0.4 * outcome.allowed
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_difference_is_1_and_says_where(monkeypatch, tmp_path, capsys):
     only(monkeypatch, "cancer · SGD", "cancer · Adam")
     misuse(monkeypatch, "cancer · SGD", dict(momentum=0.8))
@@ -118,6 +174,7 @@ def test_nan_is_not_the_same():
     assert not dataclasses.replace(outcome, off=outcome.off | {OURS: float("nan")}).agrees
 
 
+@pytest.mark.usefixtures("no_report")
 def test_parameters_that_torch_stepped_are_reported(monkeypatch, tmp_path, capsys):
     only(monkeypatch, "cancer · Adam")
     misuse(monkeypatch, "cancer · Adam", dict(backend="torch"))
@@ -126,6 +183,7 @@ def test_parameters_that_torch_stepped_are_reported(monkeypatch, tmp_path, capsy
     assert results(tmp_path)["cases"][0]["handed_over"]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_slow_machine_trains_less_and_says_so(monkeypatch, tmp_path, capsys):
     only(monkeypatch, "cancer · SGD", "cancer · Adam")
     monkeypatch.setattr(demo, "BUDGET", 0.0)
@@ -135,6 +193,7 @@ def test_a_slow_machine_trains_less_and_says_so(monkeypatch, tmp_path, capsys):
     assert [len(loss) for loss in losses] == [LEAST_EPOCHS, LEAST_EPOCHS]
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("finished", [0, 1, 2])
 def test_ctrl_c_saves_what_is_done(monkeypatch, tmp_path, capsys, finished):
     only(monkeypatch, "cancer · SGD", "cancer · Adam", "cancer · AdamW")
@@ -201,6 +260,7 @@ def test_the_same_seed_trains_the_same():
     assert race(BY_NAME["cancer · Adam"], 6, 2).losses != first.losses
 
 
+@pytest.mark.usefixtures("no_report")
 def test_threads_are_set_for_both(monkeypatch, tmp_path):
     only(monkeypatch, "cancer · SGD")
     demo.run(tmp_path, quick=True, threads=2)

@@ -44,7 +44,6 @@ def _app() -> "typer.Typer":
     app = typer.Typer(
         name="ironstep",
         help="Optimizers, layers and losses with native CPU kernels; metrics with intervals.",
-        add_completion=False,
         pretty_exceptions_enable=False,  # a plain traceback is what people paste into a report
         no_args_is_help=True,
     )
@@ -116,7 +115,11 @@ def _app() -> "typer.Typer":
         ] = None,
         weight: Annotated[str | None, typer.Option(help="Column with weights.")] = None,
         weight_type: Annotated[
-            str | None, typer.Option(help="What weights are: frequency or sampling.")
+            str | None,
+            typer.Option(
+                help="What weights are: frequency or sampling.",
+                autocompletion=_words("frequency", "sampling"),
+            ),
         ] = None,
         id: Annotated[str | None, typer.Option(help="Column that names the cases.")] = None,  # noqa: A002 - the option's name
         threshold: Annotated[
@@ -133,10 +136,18 @@ def _app() -> "typer.Typer":
             float | None, typer.Option(help="Share of positives for predictive values.")
         ] = None,
         aggregate: Annotated[
-            str | None, typer.Option(help="Results a patient: by the max or mean of the scores.")
+            str | None,
+            typer.Option(
+                help="Results a patient: by the max or mean of the scores.",
+                autocompletion=_words("max", "mean"),
+            ),
         ] = None,
         missing: Annotated[
-            str, typer.Option(help="Missing scores: error, exclude, positive or negative.")
+            str,
+            typer.Option(
+                help="Missing scores: error, exclude, positive or negative.",
+                autocompletion=_words("error", "exclude", "positive", "negative"),
+            ),
         ] = "error",
         confidence: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
         resamples: Annotated[int, typer.Option(help="For what has no formula.")] = 2000,
@@ -148,7 +159,11 @@ def _app() -> "typer.Typer":
             Path | None, typer.Option(help="Folder for page, pictures, tables and report.json.")
         ] = None,
         also: Annotated[
-            list[str] | None, typer.Option(help="More pictures: det, scores; may be repeated.")
+            list[str] | None,
+            typer.Option(
+                help="More pictures: det, scores; may be repeated.",
+                autocompletion=_words("det", "scores"),
+            ),
         ] = None,
         quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
         json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
@@ -237,6 +252,12 @@ def _app() -> "typer.Typer":
         ironstep.show_config()
 
     return app
+
+
+def _words(*words: str) -> Callable[[str], list[str]]:
+    """Return what completes the beginning of one of these."""
+    # The name is typer's.
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
 def _require(what: str, extra: str, *modules: str) -> None:

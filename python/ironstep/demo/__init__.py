@@ -19,6 +19,7 @@ from ironstep.bench.report import machine
 
 from .cases import CASES
 from .epoch import EPOCHS, Epoch, train
+from .evaluation import evaluate
 from .race import LEAST_EPOCHS, OURS, Outcome, race
 from .report import save, show, tables
 
@@ -31,7 +32,7 @@ EPOCH_BUDGET = 10.0
 
 
 def run(out: Path, *, seed: int = 0, quick: bool = False, threads: int | None = None) -> int:
-    """Train all cases, show the tables, save them and the picture into `out`.
+    """Train all cases, show the tables, save them, the picture and a network's evaluation into `out`.
 
     Parameters
     ----------
@@ -77,6 +78,13 @@ def run(out: Path, *, seed: int = 0, quick: bool = False, threads: int | None = 
     show(tables(outcomes, epoch), console)
     remarks = list(_remarks(outcomes, facts, quick))
     paths = save(outcomes, epoch, facts, remarks, out)
+    if not interrupted:
+        try:
+            written, remark = evaluate(outcomes, out, seed)
+            paths += written
+            console.print(remark, highlight=False, markup=False, soft_wrap=True)
+        except KeyboardInterrupt:
+            interrupted = True
     for remark in remarks:
         console.print(remark, style="yellow", highlight=False)
     agree = all(outcome.agrees for outcome in outcomes)
