@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
+from ironstep.experiments import NAMES as EXPERIMENTS
+
 if TYPE_CHECKING:
     import typer
 
@@ -165,6 +167,34 @@ def _app() -> "typer.Typer":
                 as_json=json,
                 strict=strict,
             )
+
+        finish(work)
+
+    @app.command()
+    def experiment(
+        name: Annotated[
+            str, typer.Argument(help="; ".join(f"{n}: {what}" for n, what in EXPERIMENTS.items()))
+        ],
+        seeds: Annotated[
+            int | None, typer.Option(min=2, help="How many; the experiment's number if left out.")
+        ] = None,
+        seed: Annotated[int, typer.Option(min=0, max=2**31, help="The first of them.")] = 0,
+        out: Annotated[
+            Path | None,
+            typer.Option(help="Folder for the results; ironstep-experiments/NAME if left out."),
+        ] = None,
+        quick: Annotated[
+            bool,
+            typer.Option("--quick", help="Some seconds: shows that all runs, and little else."),
+        ] = False,
+    ) -> None:
+        """Show whether what the lecture says happens: verdicts with intervals, tables, a picture."""
+
+        def work() -> int:
+            _require("experiment", "demo", "torch", "sklearn", "matplotlib")
+            from ironstep.experiments._run import run
+
+            return run(name, out, seeds=seeds, first=seed, quick=quick)
 
         finish(work)
 

@@ -166,7 +166,8 @@ def minimize(
     message = f"no gradient within tol after max_iter = {max_iter} steps"
     for r in range(max_iter + 1):
         value, gradient = _evaluate(fun, jac, x, args)
-        norm = float(np.linalg.norm(gradient))
+        with np.errstate(over="ignore"):  # then it is infinite, which ends it below
+            norm = float(np.linalg.norm(gradient))
         values.append(value)
         norms.append(norm)
         if callback is not None:

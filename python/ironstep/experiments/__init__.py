@@ -1,0 +1,24 @@
+"""Experiments that show whether what the lecture says happens: `ironstep experiment NAME`.
+
+Each is a module with an `EXPERIMENT`; `_protocol` says what that is. Needs the extra ``demo``.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ironstep.experiments._protocol import Experiment
+
+# What each shows; the modules are imported when they are asked for.
+NAMES = {
+    "descent": "the descent property, the best constant rate, unbiased mini-batches",
+    "backprop": "a network's computational graph with values and gradients",
+}
+
+
+def load(name: str) -> "Experiment":
+    """Return the experiment of a name of `NAMES`; a KeyError for any other."""
+    if name not in NAMES:
+        raise KeyError(name)
+    experiment: Experiment = importlib.import_module(f"ironstep.experiments.{name}").EXPERIMENT
+    return experiment
