@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 NAMES = {
     "descent": "the descent property, the best constant rate, unbiased mini-batches",
     "backprop": "a network's computational graph with values and gradients",
+    "wilson": "adaptive against non-adaptive methods",
+    "batchnorm": "the loss along the gradient with and without batch normalization",
 }
 
 
