@@ -15,6 +15,7 @@ NAMES = {
     "backprop": "a network's computational graph with values and gradients",
     "wilson": "adaptive against non-adaptive methods",
     "batchnorm": "the loss along the gradient with and without batch normalization",
+    "smoothing": "label smoothing: accuracy, calibration, distillation",
 }
 
 

@@ -35,6 +35,15 @@ class Interval(NamedTuple):
     def __str__(self) -> str:
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
+    @property
+    def short(self) -> str:
+        """For a table: as many decimals as the first digit of the interval's half-width has."""
+        half = (self.high - self.low) / 2
+        if not half > 0 or not math.isfinite(half):
+            return f"{self.value:.4g}"
+        decimals = max(0, -math.floor(math.log10(half)))
+        return f"{self.value:.{decimals}f} ± {half:.{decimals}f}"
+
 
 def over_seeds(values: Sequence[float]) -> Interval:
     """Mean over seeds with Student's interval; without limits for a single one or no number."""

@@ -293,7 +293,7 @@ def _tables(measured: Sequence[Measurement]) -> list[Table]:
         ("shift", "‖G − G′‖ / ‖G‖ (covariate shift)"),
     ):
         cells = [
-            f"{over_seeds([float(np.median(m['along'][name][key])) for m in measured])}"
+            over_seeds([float(np.median(m["along"][name][key])) for m in measured]).short
             for name in NAMES
         ]
         rows.append([what, *cells])

@@ -230,7 +230,7 @@ def _tables(measured: Sequence[Measurement]) -> list[Table]:
         rates.append(
             [
                 f"{share:g} / L",
-                f"{over_seeds([run['loss'][-1] for run in runs])}",
+                over_seeds([run["loss"][-1] for run in runs]).short,
                 f"{sum(run['ascents'] for run in runs)} of {len(runs) * measured[0]['steps']}",
                 f"{np.mean([m['quadratic']['last'][str(share)] for m in measured]):.3g}",
             ]
@@ -239,7 +239,7 @@ def _tables(measured: Sequence[Measurement]) -> list[Table]:
         [
             f"{size}",
             *(
-                f"{over_seeds([_of_theory(_batch(m, size, replacement)) for m in measured])}"
+                over_seeds([_of_theory(_batch(m, size, replacement)) for m in measured]).short
                 for replacement in (True, False)
             ),
         ]

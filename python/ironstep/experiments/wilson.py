@@ -195,7 +195,7 @@ def _tables(measured: Sequence[Measurement]) -> list[Table]:
                 name,
                 f"{np.mean([each['train_errors'] for each in found]):g}",
                 f"{max(each['residual'] for each in found):.1e}",
-                f"{over_seeds([each['test_errors'] / N_TEST for each in found])}",
+                over_seeds([each["test_errors"] / N_TEST for each in found]).short,
                 " ".join(f"{w:.3f}" for w in weights),
             ]
         )
@@ -204,7 +204,7 @@ def _tables(measured: Sequence[Measurement]) -> list[Table]:
             "share of negatives",
             "",
             "",
-            f"{over_seeds([m['negatives'] / N_TEST for m in measured])}",
+            over_seeds([m["negatives"] / N_TEST for m in measured]).short,
             "",
         ]
     )
