@@ -16,6 +16,7 @@ NAMES = {
     "wilson": "adaptive against non-adaptive methods",
     "batchnorm": "the loss along the gradient with and without batch normalization",
     "smoothing": "label smoothing: accuracy, calibration, distillation",
+    "mixup": "corrupted labels, dropout, attacks",
 }
 
 
