@@ -187,6 +187,13 @@ def _app() -> "typer.Typer":
             bool,
             typer.Option("--quick", help="Some seconds: shows that all runs, and little else."),
         ] = False,
+        table: Annotated[
+            Path | None,
+            typer.Option(
+                help="For retest: a CSV file with the columns model, original_correct, original_n, "
+                "new_correct, new_n."
+            ),
+        ] = None,
     ) -> None:
         """Show whether what the lecture says happens: verdicts with intervals, tables, a picture."""
 
@@ -194,7 +201,7 @@ def _app() -> "typer.Typer":
             _require("experiment", "demo", "torch", "sklearn", "matplotlib")
             from ironstep.experiments._run import run
 
-            return run(name, out, seeds=seeds, first=seed, quick=quick)
+            return run(name, out, seeds=seeds, first=seed, quick=quick, table=table)
 
         finish(work)
 

@@ -119,7 +119,7 @@ def test_the_command_passes_its_options_on(monkeypatch, tmp_path):
     monkeypatch.setattr(_run, "run", lambda *args, **kwargs: calls.append((args, kwargs)) or 0)
     options = ["descent", "--seeds", "4", "--seed", "3", "--out", str(tmp_path), "--quick"]
     assert command(monkeypatch, *options) == 0
-    assert calls == [(("descent", tmp_path), dict(seeds=4, first=3, quick=True))]
+    assert calls == [(("descent", tmp_path), dict(seeds=4, first=3, quick=True, table=None))]
 
 
 @pytest.mark.parametrize(

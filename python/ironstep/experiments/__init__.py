@@ -17,6 +17,7 @@ NAMES = {
     "batchnorm": "the loss along the gradient with and without batch normalization",
     "smoothing": "label smoothing: accuracy, calibration, distillation",
     "mixup": "corrupted labels, dropout, attacks",
+    "retest": "models on the original test set and on a new one",
 }
 
 

@@ -42,7 +42,8 @@ class Interval(NamedTuple):
         if not half > 0 or not math.isfinite(half):
             return f"{self.value:.4g}"
         decimals = max(0, -math.floor(math.log10(half)))
-        return f"{self.value:.{decimals}f} ± {half:.{decimals}f}"
+        # Plus 0.0: a rounded −0 is 0.
+        return f"{round(self.value, decimals) + 0.0:.{decimals}f} ± {half:.{decimals}f}"
 
 
 def over_seeds(values: Sequence[float]) -> Interval:

@@ -40,6 +40,7 @@ def run(
     seeds: int | None = None,
     first: int = 0,
     quick: bool = False,
+    table: Path | None = None,
 ) -> int:
     """Run an experiment, show what it found, and save it.
 
@@ -55,12 +56,14 @@ def run(
         The first seed.
     quick : bool
         A version of seconds, which shows that all runs and little else.
+    table : path, optional
+        For ``retest`` alone: models of one's own, a CSV file.
 
     Returns
     -------
     int
-        0 done, 2 for a name that is none or a folder that cannot be written, 130 after Ctrl-C:
-        nothing is saved then.
+        0 done; 2 for a name that is none, a table that cannot be read, or a folder that cannot be
+        written; 130 after Ctrl-C: nothing is saved then.
     """
     console = Console()
     try:
@@ -69,6 +72,17 @@ def run(
         known = ", ".join(NAMES)
         console.print(f"NAME: got {name!r}; one of {known} expected", style="red", markup=False)
         return WRONG_USE
+    if table is not None:
+        if name != "retest":
+            console.print(f"--table: for retest alone, not {name}", style="red")
+            return WRONG_USE
+        from ironstep.experiments.retest import of_table
+
+        try:
+            experiment = of_table(table)
+        except ValueError as error:
+            console.print(str(error), style="red", markup=False, soft_wrap=True)
+            return WRONG_USE
     folder = Path("ironstep-experiments", name) if out is None else out
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +91,8 @@ def run(
     except OSError as error:
         console.print(f"Cannot write into {folder}: {error.strerror}", style="red", markup=False)
         return WRONG_USE
-    n_seeds = seeds if seeds is not None else 2 if quick else experiment.seeds
+    n_seeds = min(2, experiment.seeds) if quick else experiment.seeds
+    n_seeds = n_seeds if seeds is None or table is not None else seeds
     begin = perf_counter()
     threads = torch.get_num_threads()
     # Small networks gain nothing by a second thread, and sums would depend on how many there are.
