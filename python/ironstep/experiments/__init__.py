@@ -18,6 +18,9 @@ NAMES = {
     "smoothing": "label smoothing: accuracy, calibration, distillation",
     "mixup": "corrupted labels, dropout, attacks",
     "retest": "models on the original test set and on a new one",
+    "ssgan": "few labels and unlabelled images against labels alone",
+    "transfer": "features of other classes, frozen and fine-tuned",
+    "criteria": "every criterion of Lecture 3 as the threshold moves: a page with a slider",
 }
 
 
