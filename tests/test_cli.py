@@ -39,7 +39,9 @@ def test_python_m_ironstep_shows_the_commands():
     done = subprocess.run(
         [sys.executable, "-m", "ironstep", "--help"], capture_output=True, text=True, check=True
     )
-    assert all(command in done.stdout for command in ("demo", "evaluate", "bench", "config"))
+    assert all(
+        command in done.stdout for command in ("demo", "evaluate", "experiment", "bench", "config")
+    )
 
 
 def test_importing_the_command_line_needs_nothing_optional():
