@@ -73,8 +73,8 @@ def measure(seed: int, quick: bool, tick: Tick) -> Measurement:
         "lipschitz": bound,
         "steps": steps,
         "runs": runs,
-        # Fewer steps: at the rate 4/L each multiplies the value by nine.
-        "quadratic": quadratic(seed, 60),
+        # Of fewer steps: at the rate 4/L each multiplies the value by nine.
+        "quadratic": quadratic(seed, 200),
         "batches": batches(seed, net, x, y, 200 if quick else 4000, tick),
     }
 

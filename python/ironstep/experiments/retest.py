@@ -470,7 +470,7 @@ EXPERIMENT = Experiment(
         f"digits, judged on {ORIGINAL} of the same writers and on the 597 of other writers, or on random "
         "parts of all."
     ),
-    seeds=8,
+    seeds=16,
     measure=measure,
     conclude=conclude,
 )
