@@ -2,7 +2,8 @@
 
 `ironstep.optim` has torch's optimizers with a native step and `ironstep.nn` torch's layers and losses
 with native kernels (both need torch), `ironstep.functional` the same for numpy arrays,
-`ironstep.metrics` criteria for classifiers with their intervals, `ironstep.evaluate` reports of them.
+`ironstep.metrics` criteria for classifiers with their intervals, `ironstep.evaluate` reports of them,
+`ironstep.train` the parts of a training.
 Importing this package imports numpy alone: these are imported when they are first asked for.
 """
 
@@ -20,7 +21,7 @@ from ironstep._config import (
 )
 
 if TYPE_CHECKING:
-    from ironstep import evaluate, functional, metrics, nn, optim
+    from ironstep import evaluate, functional, metrics, nn, optim, train
 
 __version__: str = _native.__version__
 
@@ -36,11 +37,12 @@ __all__ = [
     "optim",
     "set_num_threads",
     "show_config",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in ("evaluate", "functional", "metrics", "nn", "optim"):
+    if name in ("evaluate", "functional", "metrics", "nn", "optim", "train"):
         return importlib.import_module(f"ironstep.{name}")
     raise AttributeError(f"module 'ironstep' has no attribute {name!r}")
 

@@ -1,0 +1,45 @@
+"""Parts of a training, to be put into a loop of one's own; `ironstep train` is a loop of them.
+
+What needs torch is imported when it is first asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ironstep.evaluate._errors import InputError
+from ironstep.train._split import split
+
+if TYPE_CHECKING:
+    from ironstep.train._data import Data, Part, load_data
+
+# Where a name is that needs torch.
+_WITH_TORCH = {
+    "Data": "_data",
+    "Part": "_data",
+    "load_data": "_data",
+}
+
+__all__ = [
+    "Data",
+    "InputError",
+    "Part",
+    "load_data",
+    "split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WITH_TORCH:
+        raise AttributeError(f"module 'ironstep.train' has no attribute {name!r}")
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        message = (
+            f"ironstep.train.{name} needs torch; install it with: pip install 'ironstep[train]'"
+        )
+        raise ImportError(message) from error
+    return getattr(importlib.import_module(f"ironstep.train.{_WITH_TORCH[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
