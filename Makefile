@@ -162,7 +162,7 @@ KEEP := kept="$(abspath $(STAMPS))/keep.txt"; \
 	PIP_CONSTRAINT="$$kept"
 
 $(STAMPS)/packages: $(STAMPS)/python pyproject.toml
-	$(KEEP) $(IN_VENV) maturin develop --release --extras torch,demo,bench,evaluate --group test,lint,docs
+	$(KEEP) $(IN_VENV) maturin develop --release --extras torch,demo,bench,evaluate,train --group test,lint,docs
 	touch $@
 
 # The extension is shared by all environments of a checkout (abi3); when it is gone, it is built again.

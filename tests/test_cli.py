@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +40,9 @@ def test_python_m_ironstep_shows_the_commands():
     done = subprocess.run(
         [sys.executable, "-m", "ironstep", "--help"], capture_output=True, text=True, check=True
     )
-    assert all(command in done.stdout for command in ("demo", "evaluate", "bench", "config"))
+    assert all(
+        command in done.stdout for command in ("demo", "evaluate", "train", "bench", "config")
+    )
 
 
 def test_importing_the_command_line_needs_nothing_optional():
@@ -71,6 +74,9 @@ def test_config_works_without_torch(monkeypatch, capsys):
         (["evaluate", "p.csv", "--label", "y", "--score", "s"], "pyarrow", "pyarrow", "evaluate"),
         (["evaluate", "p.csv", "--label", "y", "--score", "s"], "scipy", "scipy", "evaluate"),
         (["config"], "rich", "rich", "demo"),
+        (["train"], "typer", "typer", "train"),
+        (["train", "--out", "nowhere"], "torch", "torch", "train"),
+        (["train", "--out", "nowhere"], "jinja2", "jinja2", "train"),
         (["bench", "optim"], "torch", "torch", "bench"),
         (["bench", "metrics"], "sklearn", "scikit-learn", "bench"),
         (["bench", "metrics"], "scipy", "scipy", "bench"),
@@ -139,3 +145,18 @@ def test_the_exit_code_is_what_the_command_returned(monkeypatch, calls, command,
 def test_ctrl_c_anywhere_is_130(monkeypatch, calls):
     calls.answer = KeyboardInterrupt()
     assert ironstep(monkeypatch, "demo") == 130
+
+
+def test_train_passes_its_options_on(monkeypatch, tmp_path):
+    pytest.importorskip("torch")
+    calls = []
+    monkeypatch.setattr("ironstep.train._run.run", lambda *a, **k: calls.append((a, k)) or 0)
+    given = ["--data", "digits", "--lr", "0.5", "--epochs", "3", "--label-smoothing", "0.1"]
+    options = ["--options", "o.toml", "--resume", "--quiet", "--out", str(tmp_path)]
+    assert ironstep(monkeypatch, "train", *given, *options) == 0
+    (((passed, out), rest),) = calls
+    assert {name: value for name, value in passed.items() if value is not None} == dict(
+        data="digits", lr=0.5, epochs=3, label_smoothing=0.1
+    )
+    assert out == tmp_path
+    assert rest == dict(options_file=Path("o.toml"), resume=True, quiet=True)

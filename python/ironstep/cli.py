@@ -6,11 +6,13 @@ Ctrl-C.
 """
 
 import contextlib
+import dataclasses
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 
 if TYPE_CHECKING:
     import typer
@@ -33,7 +35,7 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 def main() -> None:
     """Run the command line and exit."""
     # Not at the top: typer is optional, and importing this module must not fail without it.
-    extra = "evaluate" if sys.argv[1:2] == ["evaluate"] else "demo"
+    extra = next((each for each in ("evaluate", "train") if sys.argv[1:2] == [each]), "demo")
     _require("command line", extra, "typer", "rich")
     _app()()
 
@@ -168,6 +170,30 @@ def _app() -> "typer.Typer":
 
         finish(work)
 
+    def train(
+        out: Annotated[Path, typer.Option(help="Folder of the run, new or empty.")],
+        options: Annotated[
+            Path | None, typer.Option(help="A TOML file with these options; those here come first.")
+        ] = None,
+        resume: Annotated[
+            bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")
+        ] = False,
+        quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
+        **given: Any,
+    ) -> None:
+        """Train a classifier; write checkpoints, history, predictions and a report of the test part."""
+
+        def work() -> int:
+            _require("training", "train", "torch", "matplotlib", "scipy", "jinja2")
+            from ironstep.train._run import run
+
+            return run(given, out, options_file=options, resume=resume, quiet=quiet)
+
+        finish(work)
+
+    _with_options(train)
+    app.command()(train)
+
     def benchmark(name: str, modules: tuple[str, ...]) -> Callable[..., None]:
         def measure(
             case: Annotated[
@@ -208,6 +234,38 @@ def _app() -> "typer.Typer":
         ironstep.show_config()
 
     return app
+
+
+def _with_options(train: Callable[..., None]) -> None:
+    """Give the function the fields of `Options`, which are written once, in the place of its last."""
+    import typer
+
+    from ironstep.train._options import Options
+
+    signature = inspect.signature(train)
+    *own, _ = signature.parameters.values()
+    hints = get_type_hints(Options)
+    fields = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[hints[field.name] | None, typer.Option(help=_help(field))],
+        )
+        for field in dataclasses.fields(Options)
+    ]
+    first = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+    train.__signature__ = signature.replace(parameters=[*first, *fields])  # type: ignore[attr-defined]
+    train.__annotations__ |= {each.name: each.annotation for each in fields}
+    del train.__annotations__["given"]
+
+
+def _help(field: "dataclasses.Field[Any]") -> str:
+    text: str = field.metadata["help"]
+    among = field.metadata.get("among")
+    if among:
+        text += f" One of {', '.join(among)}."
+    return text if field.default in (None, "") else f"{text[:-1]}; {field.default} if left out."
 
 
 def _require(what: str, extra: str, *modules: str) -> None:

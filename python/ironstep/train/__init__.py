@@ -10,20 +10,39 @@ from ironstep.evaluate._errors import InputError
 from ironstep.train._split import split
 
 if TYPE_CHECKING:
+    from ironstep.train._augment import augmentation, augmented
     from ironstep.train._data import Data, Part, load_data
+    from ironstep.train._mixup import draw_mixup, mixup, mixup_real_fake
+    from ironstep.train._models import load_weights, mlp, small_cnn
 
 # Where a name is that needs torch.
 _WITH_TORCH = {
     "Data": "_data",
     "Part": "_data",
+    "augmentation": "_augment",
+    "augmented": "_augment",
+    "draw_mixup": "_mixup",
     "load_data": "_data",
+    "load_weights": "_models",
+    "mixup": "_mixup",
+    "mixup_real_fake": "_mixup",
+    "mlp": "_models",
+    "small_cnn": "_models",
 }
 
 __all__ = [
     "Data",
     "InputError",
     "Part",
+    "augmentation",
+    "augmented",
+    "draw_mixup",
     "load_data",
+    "load_weights",
+    "mixup",
+    "mixup_real_fake",
+    "mlp",
+    "small_cnn",
     "split",
 ]
 
