@@ -367,6 +367,8 @@ OPTIONS = [
     (dict(data="iris", patient="x"), "patient: is for folders"),
     (dict(data="digits", model="torch:nothing"), "model torch:nothing: "),
     (dict(data="digits", model="math:pi"), "model math:pi: got float; a torch.nn.Module"),
+    (dict(data="digits", unfreeze_top="layer9"), "unfreeze_top: no layer 'layer9'"),
+    (dict(data="digits", unfreeze_top="9"), "unfreeze_top: top: got 9; 1 to 6 layers"),
     (dict(data="digits", weights="nowhere.pt"), "nowhere.pt: no such file"),
     (dict(data="digits", model="timm:resnet18"), "needs timm"),
 ]
@@ -483,3 +485,36 @@ def test_nan_is_never_the_best(tmp_path):
     assert given._is_best({"validation_auc": 0.1})
     given.history = [{"validation_auc": 0.5}]
     assert not given._is_best({"validation_auc": math.nan})
+
+
+def test_the_last_layer_alone_is_trained_on_features_that_are_computed_once():
+    data = load_data("digits")
+    given = dict(data="digits", model="small-cnn", unfreeze_top="1", lr=0.01)
+    by_features, whole = (Training(data, Options(**given)) for _ in range(2))
+    whole._run, whole._features = whole.network, None
+    for _ in range(2):
+        fast, slow = by_features.epoch(), whole.epoch()
+        for name, value in slow.items():
+            # The same sums in other orders: the products of a batch are not those of all cases.
+            assert fast[name] == pytest.approx(value, rel=1e-4), name
+    calls = []
+    by_features.network[0].register_forward_hook(lambda *_: calls.append(1))
+    by_features.epoch()
+    assert not calls
+
+
+def test_a_run_is_fine_tuned_from_another_with_other_classes(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run(dict(QUICK, data="digits", model="small-cnn"), first, quiet=True) == DONE
+    given = dict(
+        QUICK, data=str(save_medmnist(tmp_path / "set.npz")), model="small-cnn",
+        weights=str(first / "best.pt"), unfreeze_top="3", layer_decay=0.5,
+    )  # fmt: skip
+    assert run(given, second, quiet=True) == DONE
+    before, after = (
+        torch.load(each / "best.pt", weights_only=True)["network"] for each in (first, second)
+    )
+    for name, value in after.items():
+        same = value.shape == before[name].shape and torch.equal(value, before[name])
+        assert same == (int(name.partition(".")[0]) < 9), name
+    assert rows(second / "history.csv")[0]["learning_rate"] == "0.001"

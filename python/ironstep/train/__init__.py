@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ironstep.train._data import Data, Part, load_data
     from ironstep.train._mixup import draw_mixup, mixup, mixup_real_fake
     from ironstep.train._models import load_weights, mlp, small_cnn
+    from ironstep.train._transfer import cached_features, feature_extractor, freeze, unfreeze_top
 
 # Where a name is that needs torch.
 _WITH_TORCH = {
@@ -21,13 +22,17 @@ _WITH_TORCH = {
     "Part": "_data",
     "augmentation": "_augment",
     "augmented": "_augment",
+    "cached_features": "_transfer",
     "draw_mixup": "_mixup",
+    "feature_extractor": "_transfer",
+    "freeze": "_transfer",
     "load_data": "_data",
     "load_weights": "_models",
     "mixup": "_mixup",
     "mixup_real_fake": "_mixup",
     "mlp": "_models",
     "small_cnn": "_models",
+    "unfreeze_top": "_transfer",
 }
 
 __all__ = [
@@ -36,7 +41,10 @@ __all__ = [
     "Part",
     "augmentation",
     "augmented",
+    "cached_features",
     "draw_mixup",
+    "feature_extractor",
+    "freeze",
     "load_data",
     "load_weights",
     "mixup",
@@ -44,6 +52,7 @@ __all__ = [
     "mlp",
     "small_cnn",
     "split",
+    "unfreeze_top",
 ]
 
 

@@ -46,10 +46,15 @@ def write(path: Path, content: bytes) -> None:
 
 
 def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write what `read_checkpoint` reads again."""
+    save(path, {"format": FORMAT, **checkpoint})
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write what torch.load(path, weights_only=True) reads again."""
-    content = io.BytesIO()
-    torch.save({"format": FORMAT, **checkpoint}, content)
-    write(path, content.getvalue())
+    saved = io.BytesIO()  # torch.save itself would not say that the disk is full
+    torch.save(dict(content), saved)
+    write(path, saved.getvalue())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

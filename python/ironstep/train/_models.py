@@ -7,6 +7,7 @@ import difflib
 import importlib
 import pickle
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -272,21 +273,30 @@ def load_weights(network: nn.Module, path: Path | str) -> tuple[str, ...]:
     differing = [name for name in own if name in given and own[name].shape != given[name].shape]
     for name in differing:
         # One number a class, and the rest the same.
-        if own[name].shape[1:] != given[name].shape[1:] or not _is_last(network, name):
+        if (
+            own[name].shape[1:] != given[name].shape[1:]
+            or name.rpartition(".")[0] != last_layer(network)[0]
+        ):
             raise InputError(
                 f"{path}: {name} has shape {tuple(given[name].shape)}; {tuple(own[name].shape)} expected"
             )
-    network.load_state_dict(
-        {name: each for name, each in given.items() if name not in differing}, strict=False
-    )
+    kept = OrderedDict((name, each) for name, each in given.items() if name not in differing)
+    if hasattr(found, "_metadata"):  # versions, which some of torchvision's networks ask for
+        kept._metadata = found._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(kept, strict=False)
     return tuple(differing)
 
 
-def _is_last(network: nn.Module, parameter: str) -> bool:
-    last = [
-        name for name, each in network.named_modules() if isinstance(each, nn.Linear | nn.Conv2d)
+def last_layer(network: nn.Module) -> tuple[str, nn.Module]:
+    """Return name and module of the last layer, which makes a number for each class."""
+    layers = [
+        (name, each)
+        for name, each in network.named_modules()
+        if isinstance(each, nn.Linear | nn.Conv2d)
     ]
-    return bool(last) and parameter.rpartition(".")[0] == last[-1]
+    if not layers:
+        raise ValueError("model: has no linear layer and no convolution")
+    return layers[-1]
 
 
 def read_torch(path: Path) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 from torch.optim import lr_scheduler
 
@@ -23,8 +23,9 @@ from ._augment import augmentation, augmented
 from ._data import Data, Part
 from ._distributed import World, synchronize_batchnorm
 from ._mixup import draw_mixup, mix
-from ._models import Standardize, check_model, load_weights, make_model
+from ._models import Standardize, check_model, last_layer, load_weights, make_model
 from ._options import Options
+from ._transfer import cached_features, feature_extractor, unfreeze_top
 
 ALONE = World(0, 1, torch.device("cpu"))
 _OPTIMIZERS = {name.lower(): getattr(ironstep.optim, name) for name in ironstep.optim.__all__}
@@ -69,10 +70,24 @@ class Training:
         least = 2 * world.size
         if options.batch_size < least or len(data.train) < least:
             raise InputError(f"batch_size: {least} cases at least for {world.size} processes")
-        self.optimizer = _optimizer(self.network.parameters(), options)
+        self.optimizer = _optimizer(_groups(self.network, options), options)
         self.schedule = _schedule(self.optimizer, options)
         self._run = world.wrap(self.network)
+        self._features: dict[int, Tensor] | None = None
+        if options.unfreeze_top == "1" and not (self.augment or options.mixup or world.size > 1):
+            self._train_on_features()
         self.epochs_done = 0
+
+    def _train_on_features(self) -> None:
+        """Compute what is frozen once, where a linear layer alone is trained and it comes last."""
+        _, last = last_layer(self.network)
+        if not isinstance(last, nn.Linear):
+            return
+        self.network.eval()
+        with torch.no_grad():
+            inputs = self._inputs(self.data.train, torch.arange(2))
+            if torch.allclose(self.network(inputs), last(feature_extractor(self.network)(inputs))):
+                self._run, self._features = last, {}
 
     def epoch(self, on_batch: Callable[[], object] = lambda: None) -> dict[str, float]:
         """Train an epoch; learning rate, losses and criteria of the validation part.
@@ -145,9 +160,7 @@ class Training:
         """Return the logits of a part, (N, K) on the CPU; the same in all processes."""
         self.network.eval()
         own = torch.arange(self.world.rank, len(part), self.world.size)
-        # As many at once as fit into a cache or two.
-        at_once = min(1024, max(1, 2**22 // part.inputs[0].numel()))
-        logits = [self.network(self._inputs(part, rows)) for rows in torch.split(own, at_once)]
+        logits = [self._run(self._inputs(part, rows)) for rows in torch.split(own, _at_once(part))]
         return self.world.gather(torch.cat(logits), len(part)).float().cpu()
 
     def state_dict(self) -> dict[str, Any]:
@@ -179,11 +192,23 @@ class Training:
         return parts
 
     def _inputs(self, part: Part, rows: Tensor, seeds: Tensor | None = None) -> Tensor:
+        if self._features is not None:
+            if id(part) not in self._features:
+                extractor = feature_extractor(self.network)
+                self._features[id(part)] = cached_features(
+                    extractor, part.inputs, prepare=self.prepare, batch_size=_at_once(part)
+                )
+            return self._features[id(part)][rows].to(self.world.device)
         inputs = part.inputs[rows]
         if seeds is not None and self.augment is not None:
             inputs = augmented(self.augment, inputs, seeds[rows])
         prepared: Tensor = self.prepare(inputs.to(self.world.device))
         return prepared
+
+
+def _at_once(part: Part) -> int:
+    """How many cases are predicted at once: their layers fit into memory, whatever the images' size."""
+    return min(1024, max(1, 2**22 // part.inputs[0].numel()))
 
 
 class _Loss:
@@ -239,6 +264,18 @@ def criteria(logits: Tensor, labels: Tensor) -> dict[str, float]:
         "accuracy": float(accuracy),
         "auc": sum(areas) / len(areas) if areas else math.nan,
     }
+
+
+def _groups(network: nn.Module, options: Options) -> Any:
+    """Return what is trained."""
+    if options.unfreeze_top is None and options.layer_decay == 1:
+        return network.parameters()
+    given = options.unfreeze_top
+    top = int(given) if given is not None and given.isdecimal() else given
+    try:
+        return unfreeze_top(network, top, options.learning_rate, decay=options.layer_decay)
+    except ValueError as error:
+        raise InputError(f"unfreeze_top: {error}") from None
 
 
 def _optimizer(parameters: Any, options: Options) -> torch.optim.Optimizer:
