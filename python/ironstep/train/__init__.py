@@ -12,6 +12,7 @@ from ironstep.train._split import split
 if TYPE_CHECKING:
     from ironstep.train._augment import augmentation, augmented
     from ironstep.train._data import Data, Part, load_data
+    from ironstep.train._gan import SemiSupervisedGANStep
     from ironstep.train._mixup import draw_mixup, mixup, mixup_real_fake
     from ironstep.train._models import load_weights, mlp, small_cnn
     from ironstep.train._transfer import cached_features, feature_extractor, freeze, unfreeze_top
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _WITH_TORCH = {
     "Data": "_data",
     "Part": "_data",
+    "SemiSupervisedGANStep": "_gan",
     "augmentation": "_augment",
     "augmented": "_augment",
     "cached_features": "_transfer",
@@ -39,6 +41,7 @@ __all__ = [
     "Data",
     "InputError",
     "Part",
+    "SemiSupervisedGANStep",
     "augmentation",
     "augmented",
     "cached_features",
