@@ -40,7 +40,7 @@ help: ## print this list
 		/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
-demo: build ## train with torch and with ironstep, compare; writes ./ironstep-demo/
+demo: build ## a training with its report, torch and ironstep compared; writes ./ironstep-demo/
 	$(PY) -m ironstep demo $(ARGS)
 
 .PHONY: build

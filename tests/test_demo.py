@@ -27,6 +27,15 @@ def _one_thread():
     ironstep.set_num_threads(before[1])
 
 
+TRAINED = demo._report
+
+
+@pytest.fixture(autouse=True)
+def _not_trained(monkeypatch):
+    """What `ironstep train` does has its own tests; here it takes no time."""
+    monkeypatch.setattr(demo, "_report", lambda *_: "Report: somewhere")
+
+
 def only(monkeypatch, *names):
     monkeypatch.setattr(demo, "CASES", tuple(BY_NAME[name] for name in names))
 
@@ -214,3 +223,37 @@ def test_distance_is_relative_to_each_tensor():
     assert largest_difference([small, large * 1.01], [small, large]) == pytest.approx(
         0.01, rel=1e-4
     )
+
+
+def test_the_commands_training_comes_first_and_its_report_last(monkeypatch, tmp_path, capsys):
+    only(monkeypatch, "cancer · SGD")
+    monkeypatch.setattr(demo, "_report", TRAINED)
+    monkeypatch.setattr(demo, "train", lambda *_, **__: None)
+    for _ in range(2):  # the second time in the place of the first
+        assert demo.run(tmp_path, quick=True) == demo.SAME
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].startswith(
+            "ironstep train --data breast_cancer --model mlp --positive malignant"
+        )
+        page = tmp_path / "training" / "report" / "index.html"
+        assert lines[-1] == f"Report: {page}"
+        assert "malignant" in page.read_text(encoding="utf-8")
+
+
+def test_ctrl_c_in_the_training_is_130(monkeypatch, tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_report", TRAINED)
+    monkeypatch.setattr("ironstep.train._training.Training.epoch", stop)
+    assert demo.run(tmp_path, quick=True) == demo.INTERRUPTED
+
+
+def test_without_what_a_report_needs_the_last_line_says_so(monkeypatch, tmp_path, capsys):
+    only(monkeypatch, "cancer · SGD")
+    monkeypatch.setattr(demo, "_report", TRAINED)
+    monkeypatch.setattr(demo, "train", lambda *_, **__: None)
+    monkeypatch.setattr(demo, "find_spec", lambda name: None if name == "jinja2" else name)
+    assert demo.run(tmp_path, quick=True) == demo.SAME
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == 'No report: it needs jinja2: pip install "ironstep[train]"'
