@@ -26,6 +26,12 @@ BENCHMARKS = {
     "loss": ("the losses against torch's", "torch"),
     "metrics": ("the metrics against scikit-learn's", "sklearn", "scipy"),
     "optim": ("the optimizers against torch's", "torch"),
+    "training": (
+        "whole trainings against the same loop in plain torch",
+        "torch",
+        "sklearn",
+        "matplotlib",
+    ),
 }
 
 # What an import is called where it is installed from, if that is another name.
@@ -74,7 +80,7 @@ def _app() -> "typer.Typer":
             int | None, typer.Option(min=1, help="For both; torch's own choice if left out.")
         ] = None,
     ) -> None:
-        """Train real networks with torch's optimizers and with ironstep's, and compare."""
+        """Train a classifier and report on it; then compare torch's trainings with ironstep's."""
 
         def work() -> int:
             _require("demo", "demo", "torch", "sklearn", "matplotlib")

@@ -25,15 +25,16 @@ LAST, BEST, OPTIONS, HISTORY = "last.pt", "best.pt", "options.toml", "history.cs
 PICTURE, PREDICTIONS, REPORT = "history.png", "predictions.csv", "report"
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write beside the file first, and then put it in its place; on the disk when this returns."""
+def write(path: Path, content: bytes, *, to_disk: bool = False) -> None:
+    """Write beside the file first, and then put it in its place; `to_disk` waits for the disk."""
     beside = path.with_name(f".{path.name}.tmp")
     try:
         try:
             with beside.open("wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                if to_disk:  # after a power failure it is whole, too
+                    file.flush()
+                    os.fsync(file.fileno())
             beside.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -54,7 +55,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write what torch.load(path, weights_only=True) reads again."""
     saved = io.BytesIO()  # torch.save itself would not say that the disk is full
     torch.save(dict(content), saved)
-    write(path, saved.getvalue())
+    write(path, saved.getvalue(), to_disk=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

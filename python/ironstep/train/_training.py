@@ -111,15 +111,16 @@ class Training:
         self.network.train()
         total = torch.zeros((), dtype=torch.float64)
         for place, rows in enumerate(self._batches(order), 1):
-            own = torch.arange(world.rank, len(rows), world.size)
-            inputs, labels = self._inputs(part, rows[own], seeds), part.labels[rows[own]]
-            target: Any = labels.to(world.device)
+            of_rank = slice(world.rank, None, world.size)
+            own = rows[of_rank]
+            inputs = self._inputs(part, own, seeds)
+            target: Any = part.labels[own].to(world.device)
             if options.mixup:
                 mode: Any = options.mixup_mode
                 partner, lam = draw_mixup(len(rows), options.mixup, mode, generator=mixing)
                 if isinstance(lam, Tensor):
-                    lam = lam[own].to(world.device)
-                others = rows[partner[own]]
+                    lam = lam[of_rank].to(world.device)
+                others = rows[partner[of_rank]]
                 # The partner may be another process's: it is made here once more.
                 with_whom = (
                     inputs[partner.to(world.device)]
