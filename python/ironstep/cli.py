@@ -272,8 +272,10 @@ def _app() -> "typer.Typer":
 
         def work() -> int:
             _require("training", "train", "torch", "matplotlib", "scipy", "jinja2")
+            import ironstep
             from ironstep.train._run import run
 
+            ironstep.keep_freed_memory()  # the process is there for nothing else
             return run(given, out, options_file=options, resume=resume, quiet=quiet)
 
         finish(work)

@@ -165,7 +165,7 @@ def _work(model: str, epochs: int, least: float) -> Work:
 
 
 CASES: dict[str, Callable[[], Work]] = {
-    "mlp": partial(_work, "mlp", 10, 1.3),
+    "mlp": partial(_work, "mlp", 20, 1.3),
     "small-cnn": partial(_work, "small-cnn", 2, 1.2),
 }
 

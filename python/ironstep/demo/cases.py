@@ -34,8 +34,6 @@ class Task:
     network: Callable[[], nn.Module]
     batch_size: int
     epochs: int
-    classes: tuple[str, ...]
-    """Names of the labels 0, 1, …"""
 
 
 @dataclass(frozen=True)
@@ -108,15 +106,9 @@ def _split(bunch: Any, axis: int | None, shape: tuple[int, ...]) -> tuple[Part, 
 
 
 TASKS = (
-    Task(
-        "digits", "digits: 1,797 images", digits, cnn, batch_size=128, epochs=18,
-        classes=tuple("0123456789"),
-    ),
-    Task(
-        "cancer", "breast cancer: 569 patients", breast_cancer, mlp, batch_size=32, epochs=40,
-        classes=("malignant", "benign"),
-    ),
-)  # fmt: skip
+    Task("digits", "digits: 1,797 images", digits, cnn, batch_size=128, epochs=18),
+    Task("cancer", "breast cancer: 569 patients", breast_cancer, mlp, batch_size=32, epochs=40),
+)
 RULES = (
     Rule("SGD", dict(lr=0.03, momentum=0.9), "fused"),
     Rule("Adagrad", dict(lr=0.03), "fused"),

@@ -39,14 +39,6 @@ ALLOWANCE = 10.0
 LEAST_EPOCHS = 3  # before a deadline may end a training: enough to tell rules apart
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """Labels, and the probability that a network gives to each class."""
-
-    labels: torch.Tensor
-    shares: torch.Tensor
-
-
 class Contestant:
     """One copy of the network with its optimizer, and what was measured of it."""
 
@@ -64,7 +56,6 @@ class Contestant:
         self.step = Timing()
         self.iteration = Timing()
         self.accuracy = 0.0
-        self.predictions: tuple[Predictions, ...] = ()
         self._least_validation_loss = float("inf")
 
     @property
@@ -99,16 +90,12 @@ class Contestant:
 
     @torch.no_grad()
     def evaluate(self, validation: Part, test: Part) -> None:
-        """Keep test accuracy and predictions of the epoch with the least validation loss."""
+        """Keep the test accuracy of the epoch with the least validation loss."""
         self.network.eval()
         loss = self.loss(self.network(validation.inputs), validation.labels).item()
         if loss < self._least_validation_loss:
             self._least_validation_loss = loss
-            self.predictions = tuple(
-                Predictions(part.labels, self.network(part.inputs).softmax(1))
-                for part in (validation, test)
-            )
-            hits = self.predictions[1].shares.argmax(1) == test.labels
+            hits = self.network(test.inputs).argmax(1) == test.labels
             self.accuracy = hits.double().mean().item()
 
 
@@ -124,7 +111,6 @@ class Outcome:
     off: dict[str, float]  # distance of the parameters from the reference
     largest_difference: float  # of a parameter between torch (default) and ironstep, relative
     handed_over: tuple[str, ...]  # why ironstep let torch step some parameters
-    predictions: tuple[Predictions, ...]  # of ironstep: for the validation and the test part
 
     @property
     def epochs(self) -> int:
@@ -188,7 +174,6 @@ def race(
         },
         largest_difference=largest_difference(timed[OURS].parameters, timed[DEFAULT].parameters),
         handed_over=tuple(sorted({each.reason for each in dispatch.torch})) if dispatch else (),
-        predictions=timed[OURS].predictions,
     )
 
 
