@@ -292,24 +292,29 @@ class _Run:
             f"best epoch {self.best_epoch}; test: loss {judged['loss']:.4f}, accuracy "
             f"{judged['accuracy']:.3f}, AUC {judged['auc']:.3f}"
         )
-        page = self._report(data, found)
+        try:
+            last = f"Report: {self._report(data, found)}"
+        except InputError as error:  # no patient of some class, a hundred classes: all else is there
+            last = f"No report: {error}"
         self.console.print(f"Saved: {self.out}", markup=False, soft_wrap=True)
-        if page is not None:
-            self.console.print(f"Report: {page}", markup=False, soft_wrap=True)
+        self.console.print(last, markup=False, soft_wrap=True)
 
-    def _report(self, data: Data, found: Any) -> Path | None:
-        if len(data.classes) != 2 or data.test.labels.dim() == 2:
-            return None
+    def _report(self, data: Data, found: Any) -> Path:
         from ironstep.evaluate import Evaluation
 
-        positive = self.options.positive or data.classes[1]
-        evaluation = Evaluation(
-            np.array(data.classes)[data.test.labels.numpy()],
-            {self.options.model: found[:, data.classes.index(positive)]},
-            groups=data.test.groups,
-            ids=data.test.ids,
-            positive=positive,
-        )
+        classes, labels = np.array(data.classes), data.test.labels.numpy()
+        cases: dict[str, Any] = {"groups": data.test.groups, "ids": data.test.ids}
+        if labels.ndim == 2:
+            columns = dict(zip(data.classes, found.T, strict=True))
+            truth: Any = dict(zip(data.classes, labels.astype(int).T, strict=True))
+        elif len(classes) > 2:
+            columns, truth = found, classes[labels]
+            cases["classes"] = data.classes
+        else:
+            positive = self.options.positive or data.classes[1]
+            columns, truth = found[:, data.classes.index(positive)], classes[labels]
+            cases["positive"] = positive
+        evaluation = Evaluation(truth, {self.options.model: columns}, **cases)
         return evaluation.report(self.out / _files.REPORT)
 
     def _draw(self) -> None:
