@@ -294,7 +294,9 @@ class _Run:
         )
         try:
             last = f"Report: {self._report(data, found)}"
-        except InputError as error:  # no patient of some class, a hundred classes: all else is there
+        except (
+            InputError
+        ) as error:  # no patient of some class, a hundred classes: all else is there
             last = f"No report: {error}"
         self.console.print(f"Saved: {self.out}", markup=False, soft_wrap=True)
         self.console.print(last, markup=False, soft_wrap=True)
