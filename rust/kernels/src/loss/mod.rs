@@ -23,6 +23,7 @@ mod matrix;
 mod rows;
 mod sums;
 mod targets;
+mod weights;
 
 pub use cross_entropy::{CrossEntropy, Losses, Reduction, cross_entropy};
 pub use exp::Exponential;
