@@ -3,6 +3,7 @@
 Needs the extra ``evaluate``: ``pip install "ironstep[evaluate]"``.
 """
 
+from ironstep._input_error import InputError
 from ironstep.evaluate._cases import Flow
 from ironstep.evaluate._displays import (
     CalibrationDisplay,
@@ -10,7 +11,6 @@ from ironstep.evaluate._displays import (
     PrecisionRecallDisplay,
     RocCurveDisplay,
 )
-from ironstep.evaluate._errors import InputError
 from ironstep.evaluate._evaluation import Evaluation
 from ironstep.evaluate._findings import Finding
 from ironstep.evaluate._results import (

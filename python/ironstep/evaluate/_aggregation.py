@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ironstep._input_error import InputError, shown
+
 from ._cases import Cases, counted
-from ._errors import InputError, shown
 from ._options import Aggregate
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ironstep._input_error import InputError, plain, shown
+
 from ._columns import (
     Codes,
     Flags,
@@ -22,7 +24,6 @@ from ._columns import (
     one_column,
     two_classes,
 )
-from ._errors import InputError, plain, shown
 from ._options import Missing
 from ._targets import Kind, Truth, read_scores, read_truth
 

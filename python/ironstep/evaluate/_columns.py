@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ironstep._input_error import InputError, plain, shown
 from ironstep.metrics._inputs import column
-
-from ._errors import InputError, plain, shown
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

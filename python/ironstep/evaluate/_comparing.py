@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ironstep import metrics
+from ironstep._input_error import InputError, plain, shown
 
 from ._ask import common_arguments, question, row
 from ._cases import Cases
 from ._columns import name_of
 from ._criteria import COMPARED, COMPARED_BY_FINDING, IN_SUBGROUPS, OF_READERS, Criterion
-from ._errors import InputError, plain, shown
 from ._judging import Progress
 from ._options import Options
 from ._overall import overall_row

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ironstep import _native
+from ironstep._input_error import InputError
 
 from . import _findings, _tables
 from ._aggregation import aggregated
 from ._cases import Cases, fingerprint, make_cases
 from ._columns import quoted
 from ._comparing import compare_all, same_auc, subgroups
-from ._errors import InputError
 from ._judging import Progress, answered, judge
 from ._options import Aggregate, Missing, Options
 from ._overall import called_by, judge_overall

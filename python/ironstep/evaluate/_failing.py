@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from ._errors import InputError, shown
+from ironstep._input_error import InputError, shown
+
 from ._findings import findings, is_noninferior
 from ._numbers import number
 from ._results import Model, Overall, Results

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ._errors import InputError
+from ironstep._input_error import InputError
+
 from ._numbers import number, percent, with_interval
 from ._results import Model, Results
 from ._tables import calibrations

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ironstep import metrics
+from ironstep._input_error import InputError, plain
 from ironstep.metrics import Calibration, ChosenPoint, DecisionCurve
 
 from ._ask import row, rows_of_counts
 from ._cases import Cases
 from ._columns import Flags, Floats
 from ._criteria import AT_THRESHOLD, OF_SCORES, Criterion
-from ._errors import InputError, plain
 from ._options import Options
 from ._results import Band, Curve, Histogram, Mistake, Model, Tested, Threshold
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ironstep._input_error import InputError, plain, shown
 from ironstep.metrics._arguments import check_options
 
 from ._columns import name_of
-from ._errors import InputError, plain, shown
 
 Missing = Literal["error", "exclude", "positive", "negative"]
 Aggregate = Literal["max", "mean"]

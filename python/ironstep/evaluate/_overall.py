@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ironstep._input_error import plain
+
 from ._ask import row
 from ._cases import Cases
 from ._columns import Flags, Floats
 from ._criteria import Criterion, overall_criteria
-from ._errors import plain
 from ._judging import Progress, calibrated, most_extreme
 from ._options import Options
 from ._results import Mistake, Overall, Row

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow
 from pyarrow import compute
 
-from ._errors import InputError, shown
+from ironstep._input_error import InputError, shown
+
 from ._spelling import Columns, check_present, flat, of_labels, of_models
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from ironstep._input_error import InputError, plain
+
 from ._checklist import CHECKLISTS, checked
 from ._drawing import Helper, draw_all
-from ._errors import InputError, plain
 from ._figures import Picture, caption, pictures
 from ._findings import Finding
 from ._results import Results

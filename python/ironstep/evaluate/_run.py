@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ironstep._input_error import InputError, plain
+
 from ._drawing import Helper, helper
-from ._errors import InputError, plain
 from ._evaluation import Evaluation
 from ._failing import parse_condition
 from ._options import parse_threshold

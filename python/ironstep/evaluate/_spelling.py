@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from ._errors import InputError, shown
+from ironstep._input_error import InputError, shown
 
 Columns = str | dict[str, str]
 """Of a model: one, or one for each class or finding."""

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ironstep._input_error import InputError, plain, shown
+
 from ._columns import (
     Flags,
     Floats,
@@ -22,7 +24,6 @@ from ._columns import (
     quoted,
     two_classes,
 )
-from ._errors import InputError, plain, shown
 
 Kind = Literal["binary", "multiclass", "multilabel"]
 Truth = NDArray[Any]

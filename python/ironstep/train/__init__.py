@@ -8,7 +8,7 @@ equations, on numpy alone. What needs torch is imported when it is first asked f
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ironstep.evaluate._errors import InputError
+from ironstep._input_error import InputError
 from ironstep.train._dense_network import DenseNetwork, Edge, Gradients
 from ironstep.train._minimize import History, OptimizeResult, lipschitz_constant, minimize
 from ironstep.train._sampling import minibatches

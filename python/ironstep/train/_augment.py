@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ironstep.evaluate._errors import InputError, shown
+from ironstep._input_error import InputError, shown
 
 NAMES = ("autoaugment", "crop", "erase", "flip", "resize", "rotate", "translate", "vflip")
 

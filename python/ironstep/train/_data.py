@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ironstep.evaluate._errors import InputError, shown
+from ironstep._input_error import InputError, shown
 
 from ._split import split
 

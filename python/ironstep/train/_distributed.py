@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ironstep.evaluate._errors import InputError, shown
+from ironstep._input_error import InputError, shown
 
 
 @dataclass(frozen=True)

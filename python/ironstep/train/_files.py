@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from ironstep.evaluate._errors import InputError
+from ironstep._input_error import InputError
 from ironstep.evaluate._table import Table
 
 from ._data import Data, Part

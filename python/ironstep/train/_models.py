@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ironstep.evaluate._errors import InputError, shown
+from ironstep._input_error import InputError, shown
 
 from ._data import _OBJECT, _line, import_object
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ironstep.evaluate._errors import InputError, shown
+from ironstep._input_error import InputError, shown
 
 OPTIMIZERS = {"adagrad": 1e-2, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "sgd": 0.03}
 """Names, and the learning rate if none is given."""

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 import ironstep
-from ironstep.evaluate._errors import InputError, plain, shown
+from ironstep._input_error import InputError, plain, shown
 
 from . import _files
 from ._data import Data, load_data

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ironstep.evaluate._errors import InputError
+from ironstep._input_error import InputError
 
 Rows = NDArray[np.int64]
 

@@ -17,7 +17,7 @@ from torch.optim import lr_scheduler
 import ironstep.nn
 import ironstep.optim
 from ironstep import metrics
-from ironstep.evaluate._errors import InputError
+from ironstep._input_error import InputError
 
 from ._augment import augmentation, augmented
 from ._data import Data, Part

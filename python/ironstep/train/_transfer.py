@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ironstep.evaluate._errors import InputError, shown
+from ironstep._input_error import InputError, shown
 from ironstep.nn import convert_batchnorm
 from ironstep.nn._batchnorm import BatchNorm
 

@@ -4,7 +4,7 @@ import unicodedata
 
 
 class InputError(ValueError):
-    """The predictions or an option cannot be evaluated; the message is one line that says why."""
+    """What was given cannot be used; the message is one line that says why."""
 
 
 def plain(text: object) -> str:
