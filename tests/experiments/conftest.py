@@ -1,6 +1,16 @@
 """What the tests of experiments share."""
 
 import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """As `ironstep experiment` runs them: sums of torch's are other bits with other threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def tick(what):

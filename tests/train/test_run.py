@@ -436,7 +436,7 @@ def test_the_positive_class_is_the_one_that_is_named(tmp_path):
 
 
 def test_a_model_of_the_users_is_trained(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "nets_of_mine.py").write_text(
         "from torch import nn\n"
         "def net(shape, n_classes):\n"
         "    return nn.Sequential(nn.Dropout(0.2), nn.Flatten(), nn.Linear(64, n_classes))\n",
@@ -444,7 +444,10 @@ def test_a_model_of_the_users_is_trained(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    assert run(dict(QUICK, data="digits", model="mine:net"), tmp_path / "run", quiet=True) == DONE
+    assert (
+        run(dict(QUICK, data="digits", model="nets_of_mine:net"), tmp_path / "run", quiet=True)
+        == DONE
+    )
 
 
 def test_a_torchvision_model_is_trained_on_grey_images(tmp_path):
