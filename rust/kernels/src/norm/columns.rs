@@ -2,7 +2,7 @@
 //! columns.
 
 use super::map::{self, Mask, NONE, OF_INPUT, OF_OUTPUT, passing};
-use super::moments::{Runs, from_center, merge};
+use super::moments::{Runs, from_center, in_two_passes, merge};
 use super::{Gradient, Normal, in_wider};
 use crate::dtype::Float;
 use crate::isa::per_isa;
@@ -122,7 +122,8 @@ per_isa! {
             if reliable != [true; LANES] {
                 for l in (0..width).filter(|&l| !reliable[l]) {
                     // SAFETY: the column is valid for reads.
-                    (part_means[l], part_squares[l]) = unsafe { in_two_passes(x.add(column + l), runs) };
+                    let moments = unsafe { in_two_passes(x.add(column + l), Runs { cols: 1, ..runs }) };
+                    (part_means[l], part_squares[l]) = (moments.mean, moments.squares);
                 }
             }
             merge(
@@ -143,25 +144,6 @@ fn lanes_of<F: Float>(list: &[F], column: usize) -> Lanes<F> {
     let mut lanes = [F::ZERO; LANES];
     lanes.copy_from_slice(&list[column..column + LANES]);
     lanes
-}
-
-/// Mean and squared distances of a column, in `f64`.
-///
-/// # Safety
-/// The first of each row is valid for reads.
-#[cold]
-unsafe fn in_two_passes<F: Float>(x: *const F, runs: Runs) -> (f64, f64) {
-    // SAFETY: by contract.
-    let column = (0..runs.rows).map(|row| unsafe { *x.add(row * runs.pitch) }.to_f64());
-    let count = runs.rows as f64;
-    let center = column.clone().sum::<f64>() / count;
-    let (mut sum, mut square) = (0.0, 0.0);
-    for x in column {
-        sum += x - center;
-        square += (x - center) * (x - center);
-    }
-    let (mean, squares, _) = from_center(count, center, sum, square);
-    (mean, squares)
 }
 
 /// Zeros for each column, and for the rest of the last strip, `N` times.

@@ -146,11 +146,21 @@ pub(super) unsafe fn moments_of<F: Float>(x: *const F, runs: Runs) -> Moments {
         let center = F::from_f64(total(&sums) / first.len() as f64);
         match around::<F, F>(x, runs, center) {
             (moments, true) => moments,
-            (_, false) => {
-                let zero = around::<F, f64>(x, runs, 0.0).0;
-                around::<F, f64>(x, runs, zero.mean).0
-            }
+            (_, false) => in_two_passes(x, runs),
         }
+    }
+}
+
+/// The moments of a part in `f64`, around its mean.
+///
+/// # Safety
+/// The runs from `x` on are valid for reads.
+#[inline(always)]
+pub(super) unsafe fn in_two_passes<F: Float>(x: *const F, runs: Runs) -> Moments {
+    // SAFETY: by contract.
+    unsafe {
+        let center = around::<F, f64>(x, runs, 0.0).0.mean;
+        around::<F, f64>(x, runs, center).0
     }
 }
 
