@@ -161,11 +161,6 @@ impl Plan {
         }
     }
 
-    /// The number of cases.
-    pub fn cases(&self) -> usize {
-        self.walk.len()
-    }
-
     /// Sets `values` to the statistic of the resamples from `first` on.
     pub fn run(
         &self,
@@ -175,14 +170,28 @@ impl Plan {
         first: u64,
         values: &mut [f64],
     ) {
+        self.each(threads, resampling, first, values, |scratch| {
+            self.statistic(statistic, scratch)
+        });
+    }
+
+    /// Sets each value to what is found in its resample, from `first` on.
+    pub(super) fn each<T: Send>(
+        &self,
+        threads: usize,
+        resampling: Resampling,
+        first: u64,
+        values: &mut [T],
+        find: impl Fn(&mut Scratch) -> T + Sync,
+    ) {
         let spare: Mutex<Vec<Scratch>> = Mutex::default();
-        let places: Vec<Mutex<&mut f64>> = values.iter_mut().map(Mutex::new).collect();
+        let places: Vec<Mutex<&mut T>> = values.iter_mut().map(Mutex::new).collect();
         pool::run(threads, places.len(), &|index| {
             let mut scratch =
                 (spare.lock().ok().and_then(|mut spare| spare.pop())).unwrap_or_default();
             let Scratch { counts, drawn, .. } = &mut scratch;
             *drawn = self.draw(resampling, first + index as u64, counts);
-            let value = self.statistic(statistic, &mut scratch);
+            let value = find(&mut scratch);
             if let Ok(mut place) = places[index].lock() {
                 **place = value;
             }

@@ -3,12 +3,9 @@
 //! One walk a resample, without its curve: at each threshold the rule looks at the counts that were
 //! drawn, and where it finds them better, notes them and those that were left out.
 
-use std::sync::Mutex;
-
-use super::bootstrap::{Plan, Resampling, Scratch};
+use super::bootstrap::{Plan, Resampling};
 use super::score_index::{NEW, ROW};
 use super::sort::NEGATIVE;
-use crate::pool;
 
 /// What a cut is chosen for. Of cuts that it finds equal the first, which has the highest threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,19 +42,8 @@ impl Plan {
         first: u64,
         values: &mut [Judged],
     ) {
-        let spare: Mutex<Vec<Scratch>> = Mutex::default();
-        let places: Vec<Mutex<&mut Judged>> = values.iter_mut().map(Mutex::new).collect();
-        pool::run(threads, places.len(), &|index| {
-            let mut scratch =
-                (spare.lock().ok().and_then(|mut spare| spare.pop())).unwrap_or_default();
-            self.draw(resampling, first + index as u64, &mut scratch.counts);
-            let value = self.judged(rule, &scratch.counts);
-            if let Ok(mut place) = places[index].lock() {
-                **place = value;
-            }
-            if let Ok(mut spare) = spare.lock() {
-                spare.push(scratch);
-            }
+        self.each(threads, resampling, first, values, |scratch| {
+            self.judged(rule, &scratch.counts)
         });
     }
 

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use ironstep_kernels::metrics::{
-    self, Draws, Judged, OperatingPoint, Plan, Resampling, Rule, Statistic, WeightedCurve,
+    self, Draws, OperatingPoint, Plan, Resampling, Rule, Statistic, WeightedCurve,
 };
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
@@ -233,22 +233,8 @@ impl ScoreIndex {
             other => return Err(PyValueError::new_err(format!("statistic: got {other:?}"))),
         };
         let resampling = resampling(draws, seed)?;
-        let mut values: Vec<f64> = Vec::new();
-        (values.try_reserve_exact(n_resamples))
-            .map_err(|error| PyMemoryError::new_err(format!("n_resamples: {error}")))?;
-        values.resize(n_resamples, 0.0);
-        let work = self.index.n_rows().max(1).saturating_mul(n_resamples);
-        run(py, work, |threads, go_on| {
-            let plan = self.plan();
-            let slice = (SLICE / plan.cases().max(1)).max(threads);
-            let mut start = first;
-            for values in values.chunks_mut(slice) {
-                plan.run(threads, statistic, resampling, start, values);
-                start += values.len() as u64;
-                if !go_on() {
-                    return;
-                }
-            }
+        let values = self.of_resamples(py, first, n_resamples, 0.0, |threads, start, values| {
+            (self.plan()).run(threads, statistic, resampling, start, values);
         })?;
         Ok(values.into_pyarray(py))
     }
@@ -298,23 +284,16 @@ impl ScoreIndex {
             Draws::Stratified
         };
         let resampling = Resampling { draws, seed };
-        let mut values: Vec<Judged> = Vec::new();
-        (values.try_reserve_exact(n_resamples))
-            .map_err(|error| PyMemoryError::new_err(format!("n_resamples: {error}")))?;
-        values.resize(n_resamples, [0.0; 4]);
-        let rows = self.index.n_rows().max(1);
-        run(py, rows.saturating_mul(n_resamples), |threads, go_on| {
-            let plan = of_groups.as_ref().unwrap_or_else(|| self.plan());
-            let slice = (SLICE / rows).max(threads);
-            let mut start = first;
-            for values in values.chunks_mut(slice) {
+        let values = self.of_resamples(
+            py,
+            first,
+            n_resamples,
+            [0.0; 4],
+            |threads, start, values| {
+                let plan = of_groups.as_ref().unwrap_or_else(|| self.plan());
                 plan.judge(threads, rule, resampling, start, values);
-                start += values.len() as u64;
-                if !go_on() {
-                    break;
-                }
-            }
-        })?;
+            },
+        )?;
         Ok(values.concat().into_pyarray(py))
     }
 
@@ -368,6 +347,34 @@ impl ScoreIndex {
 
     fn plan(&self) -> &Plan {
         self.plan.get_or_init(|| Plan::new(&self.index))
+    }
+
+    /// A value for each resample, which `set` is asked for in slices, with the number of the first.
+    fn of_resamples<T: Clone + Send>(
+        &self,
+        py: Python<'_>,
+        first: u64,
+        n_resamples: usize,
+        unset: T,
+        set: impl Fn(usize, u64, &mut [T]) + Send + Sync,
+    ) -> PyResult<Vec<T>> {
+        let mut values: Vec<T> = Vec::new();
+        (values.try_reserve_exact(n_resamples))
+            .map_err(|error| PyMemoryError::new_err(format!("n_resamples: {error}")))?;
+        values.resize(n_resamples, unset);
+        let rows = self.index.n_rows().max(1);
+        run(py, rows.saturating_mul(n_resamples), |threads, go_on| {
+            let slice = (SLICE / rows).max(threads);
+            let mut start = first;
+            for values in values.chunks_mut(slice) {
+                set(threads, start, values);
+                start += values.len() as u64;
+                if !go_on() {
+                    return;
+                }
+            }
+        })?;
+        Ok(values)
     }
 
     fn a_row<'py, T: Element>(
