@@ -25,7 +25,7 @@ def test_a_layer_is_compared_and_timed(kind, last):
 
 
 def test_a_whole_iteration_is_compared_and_timed():
-    make = partial(bench._iteration, partial(bench.cnn, 2), (8, 1, 28, 28), [])
+    make = partial(bench._iteration, partial(bench.small_cnn, 1, 10, 2), (8, 1, 28, 28), [])
     row = measure_case("cnn", make, 1, rounds=1, quick=True)
     assert row.failure is None
     assert row.timings.keys() == {OURS, "default", "fused"}

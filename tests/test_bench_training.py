@@ -17,8 +17,8 @@ from ironstep.bench.work import measure_case
 @pytest.fixture(autouse=True)
 def _few_cases(monkeypatch):
     monkeypatch.setattr(bench, "SIZES", {"train": 130, "validation": 30, "test": 30})
-    short = {name: partial(bench._work, name, 1, 1.0) for name in bench.CASES}
-    monkeypatch.setattr(bench, "CASES", short)
+    for name in bench.CASES:
+        monkeypatch.setitem(bench.CASES, name, partial(bench._work, name, 1, 1.0))
     bench.data.cache_clear()
     yield
     bench.data.cache_clear()

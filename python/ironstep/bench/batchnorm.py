@@ -4,7 +4,6 @@ import copy
 import importlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +13,9 @@ import ironstep.nn
 import ironstep.optim
 from ironstep import _native
 from ironstep.bench.layers import Step, off_float64, timed
-from ironstep.bench.protocol import ROUNDS
-from ironstep.bench.report import LIMIT, OURS, Report, Target
-from ironstep.bench.work import ROUNDS_AND_RATIOS, Work, run_cases
+from ironstep.bench.report import LIMIT, OURS, Target
+from ironstep.bench.work import ROUNDS_AND_RATIOS, Benchmark, Work
+from ironstep.train import small_cnn
 
 TORCH = "torch"
 IN_PLACE = "torch, in place"
@@ -161,25 +160,6 @@ def _limit(inputs: Sequence[Tensor], grad: Tensor, last: bool) -> Callable[[], o
     return passes
 
 
-def cnn(width: int = 32) -> nn.Module:
-    """Five convolutions with batch norm and ReLU, for 28×28 images of ten classes."""
-
-    def block(before: int, after: int, stride: int = 1) -> list[nn.Module]:
-        convolution = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
-        return [convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-
-    return nn.Sequential(
-        *block(1, width),
-        *block(width, 2 * width, 2),
-        *block(2 * width, 2 * width),
-        *block(2 * width, 4 * width, 2),
-        *block(4 * width, 8 * width),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8 * width, 10),
-    )
-
-
 def _resnet18() -> nn.Module:
     # By name: torchvision has no types.
     model: nn.Module = importlib.import_module("torchvision.models").resnet18(num_classes=10)
@@ -257,7 +237,7 @@ def _cases() -> dict[str, Callable[[], Work]]:
         cases[f"eval-{name}"] = partial(layer, "alone", no_slower, training=False)
         cases[f"bfloat16-{name}"] = partial(layer, "alone", no_slower, dtype=torch.bfloat16)
     cases["tiny"] = partial(_layer, (2, 8, 2, 2), "alone", no_slower)
-    small = partial(_iteration, cnn, (128, 1, 28, 28))
+    small = partial(_iteration, partial(small_cnn, 1, 10, 32), (128, 1, 28, 28))
     cases["cnn-nchw"] = partial(small, [Target("default", 1.3), Target("fused", 1.2)])
     cases["cnn-nhwc"] = partial(small, [Target("default", 1.15), Target("fused", 1.1)], last=True)
     cases["resnet18-nchw"] = partial(_iteration, _resnet18, (32, 3, 64, 64), no_slower)
@@ -267,18 +247,4 @@ def _cases() -> dict[str, Callable[[], Work]]:
 CASES = _cases()
 
 
-def run(
-    cases: Sequence[str] | None = None,
-    threads: Sequence[int] | None = None,
-    rounds: int = ROUNDS,
-    out: Path | str | None = None,
-    quick: bool = False,
-) -> int:
-    """Measure the cases, show the tables and write batchnorm.md and batchnorm.json into `out`.
-
-    Parameters and exit code are those of `ironstep.bench.work.run_cases`.
-    """
-    report = Report("Batch normalization: ironstep and torch", PROTOCOL, {}, quick)
-    return run_cases(
-        report, "batchnorm", CASES, chosen=cases, threads=threads, rounds=rounds, out=out
-    )
+run = Benchmark("Batch normalization: ironstep and torch", "batchnorm", PROTOCOL, CASES).run

@@ -1,8 +1,7 @@
 """The losses against torch's: `python -m ironstep bench loss`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own abbreviation)
 
 from ironstep.bench.layers import Step, off_float64, timed
-from ironstep.bench.protocol import ROUNDS
-from ironstep.bench.report import OURS, Report, Target
-from ironstep.bench.work import ROUNDS_AND_RATIOS, Work, run_cases
+from ironstep.bench.report import OURS, Target
+from ironstep.bench.work import ROUNDS_AND_RATIOS, Benchmark, Work
 from ironstep.nn import CrossEntropyLoss
 
 N = 4096
@@ -82,17 +80,4 @@ CASES: dict[str, Callable[[], Work]] = {
     "pixels-21": partial(_work, "plain", 21, None, torch.float32, (64, 64)),
 }
 
-
-def run(
-    cases: Sequence[str] | None = None,
-    threads: Sequence[int] | None = None,
-    rounds: int = ROUNDS,
-    out: Path | str | None = None,
-    quick: bool = False,
-) -> int:
-    """Measure the cases, show the tables and write loss.md and loss.json into `out`.
-
-    Parameters and exit code are those of `ironstep.bench.work.run_cases`.
-    """
-    report = Report("Losses: ironstep and torch", PROTOCOL, {}, quick)
-    return run_cases(report, "loss", CASES, chosen=cases, threads=threads, rounds=rounds, out=out)
+run = Benchmark("Losses: ironstep and torch", "loss", PROTOCOL, CASES).run

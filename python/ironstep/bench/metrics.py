@@ -4,7 +4,6 @@ import contextlib
 import importlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,9 +11,8 @@ import sklearn
 import sklearn.metrics
 
 from ironstep import metrics
-from ironstep.bench.protocol import ROUNDS
-from ironstep.bench.report import LIMIT, Report, Target
-from ironstep.bench.work import ROUNDS_AND_RATIOS, Work, run_cases
+from ironstep.bench.report import LIMIT, Target
+from ironstep.bench.work import ROUNDS_AND_RATIOS, Benchmark, Work
 from ironstep.metrics import streaming
 
 SKLEARN = "scikit-learn"
@@ -237,20 +235,12 @@ CASES: dict[str, Callable[[], Work]] = {
     "stream-auc-f16-3e7": partial(_stream, 3 * 10**7, 10**6, "f16"),
 }
 
-
-def run(
-    cases: Sequence[str] | None = None,
-    threads: Sequence[int] | None = None,
-    rounds: int = ROUNDS,
-    out: Path | str | None = None,
-    quick: bool = False,
-) -> int:
-    """Measure the cases, show the tables and write metrics.md and metrics.json into `out`.
-
-    Parameters and exit code are those of `ironstep.bench.work.run_cases`.
-    """
-    report = Report("Metrics: ironstep and scikit-learn", PROTOCOL, ABSENT, quick, "the others")
-    report.machine["scikit_learn"] = sklearn.__version__
-    return run_cases(
-        report, "metrics", CASES, chosen=cases, threads=threads, rounds=rounds, out=out
-    )
+run = Benchmark(
+    "Metrics: ironstep and scikit-learn",
+    "metrics",
+    PROTOCOL,
+    CASES,
+    absent=ABSENT,
+    peers="the others",
+    versions={"scikit_learn": sklearn.__version__},
+).run

@@ -3,7 +3,7 @@
 import copy
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ironstep.bench.protocol import ROUNDS
-from ironstep.bench.report import OURS, Report, Target
-from ironstep.bench.work import ROUNDS_AND_RATIOS, Work, run_cases
+from ironstep.bench.report import OURS, Target
+from ironstep.bench.work import ROUNDS_AND_RATIOS, Benchmark, Work
 from ironstep.nn import revert_batchnorm
 from ironstep.train import Data, Part, _files, load_data
 from ironstep.train._options import Options
@@ -169,19 +168,4 @@ CASES: dict[str, Callable[[], Work]] = {
     "small-cnn": partial(_work, "small-cnn", 2, 1.2),
 }
 
-
-def run(
-    cases: Sequence[str] | None = None,
-    threads: Sequence[int] | None = None,
-    rounds: int = ROUNDS,
-    out: Path | str | None = None,
-    quick: bool = False,
-) -> int:
-    """Measure the cases, show the tables and write training.md and training.json into `out`.
-
-    Parameters and exit code are those of `ironstep.bench.work.run_cases`.
-    """
-    report = Report("Whole trainings: ironstep and torch", PROTOCOL, {}, quick)
-    return run_cases(
-        report, "training", CASES, chosen=cases, threads=threads, rounds=rounds, out=out
-    )
+run = Benchmark("Whole trainings: ironstep and torch", "training", PROTOCOL, CASES).run

@@ -52,33 +52,51 @@ class Work:
     """The largest difference that is explained."""
 
 
-def run_cases(
-    report: Report,
-    stem: str,
-    cases: Mapping[str, Callable[[], Work]],
-    *,
-    chosen: Sequence[str] | None,
-    threads: Sequence[int] | None,
-    rounds: int,
-    out: Path | str | None,
-) -> int:
-    """Measure the chosen cases, show the tables and write `stem`.md and `stem`.json into `out`.
+@dataclass(frozen=True)
+class Benchmark:
+    """Cases that are measured together."""
 
-    Patterns choose cases by name, all if there is none; threads are 2 if left out. Returns the exit
-    code: 0; 1 if a case failed; 2 if there is no such case; 130 after Ctrl-C.
-    """
-    console = Console()
-    names = [name for name in cases if not chosen or any(fnmatch.fnmatch(name, c) for c in chosen)]
-    if not names:
-        console.print(f"no such case; there are: {', '.join(cases)}", style="red")
-        return 2
-    jobs = [(name, name, count) for name in names for count in threads or (2,)]
+    title: str
+    stem: str
+    """What its files are called."""
+    protocol: str
+    cases: Mapping[str, Callable[[], Work]]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    peers: str = "torch"
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of peers, for the line on the machine."""
 
-    def measure_one(name: str, count: int, on_round: OnRound) -> Row:
-        return measure_case(name, cases[name], count, rounds, quick=report.quick, on_round=on_round)
+    def run(
+        self,
+        cases: Sequence[str] | None = None,
+        threads: Sequence[int] | None = None,
+        rounds: int = ROUNDS,
+        out: Path | str | None = None,
+        quick: bool = False,
+    ) -> int:
+        """Measure the chosen cases, show the tables and write `stem`.md and `stem`.json into `out`.
 
-    with _threads():
-        return run_jobs(report, jobs, measure_one, console, out, stem)
+        Patterns choose cases by name, all if there is none; threads are 2 if left out. Returns the exit
+        code: 0; 1 if a case failed; 2 if there is no such case; 130 after Ctrl-C.
+        """
+        console = Console()
+        names = [
+            name for name in self.cases if not cases or any(fnmatch.fnmatch(name, c) for c in cases)
+        ]
+        if not names:
+            console.print(f"no such case; there are: {', '.join(self.cases)}", style="red")
+            return 2
+        report = Report(self.title, self.protocol, self.absent, quick, self.peers)
+        report.machine |= self.versions
+        jobs = [(name, name, count) for name in names for count in threads or (2,)]
+
+        def measure_one(name: str, count: int, on_round: OnRound) -> Row:
+            return measure_case(
+                name, self.cases[name], count, rounds, quick=quick, on_round=on_round
+            )
+
+        with _threads():
+            return run_jobs(report, jobs, measure_one, console, out, self.stem)
 
 
 def measure_case(

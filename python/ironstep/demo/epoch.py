@@ -21,8 +21,8 @@ from torch.profiler import ProfilerActivity, profile
 
 import ironstep.nn
 import ironstep.optim
-from ironstep.bench.batchnorm import cnn
 from ironstep.bench.protocol import Timing
+from ironstep.train import small_cnn
 
 from .cases import digits
 from .race import DEFAULT, OURS
@@ -88,7 +88,7 @@ def train(seed: int, epochs: int = EPOCHS, deadline: float = math.inf) -> Epoch:
     batches = list(
         zip(torch.split(images, BATCH_SIZE), torch.split(part.labels, BATCH_SIZE), strict=True)
     )
-    model = cnn(WIDTH)
+    model = small_cnn(1, 10, WIDTH)
     converted = ironstep.nn.convert_batchnorm(copy.deepcopy(model))
     theirs = nn.CrossEntropyLoss()
     trainers = {
