@@ -80,14 +80,7 @@ def scores(seed: int) -> tuple[npt.NDArray[np.int64], Floats]:
 
 def at_threshold(y: Any, score: Floats, threshold: float) -> BinaryCounts:
     """Count the 2×2 table where a score of at least the threshold is called positive."""
-    called = score >= threshold
-    return BinaryCounts(
-        tp=int((called & (y == 1)).sum()),
-        fp=int((called & (y == 0)).sum()),
-        fn=int((~called & (y == 1)).sum()),
-        tn=int((~called & (y == 0)).sum()),
-        undefined="nan",
-    )
+    return BinaryCounts.from_labels(y, (score >= threshold).astype(int), undefined="nan")
 
 
 def thresholds(score: Floats) -> list[float]:
