@@ -14,6 +14,19 @@ hypothesis.settings.register_profile("ironstep", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ironstep")
 
 
+@pytest.fixture
+def threads_as_before():
+    """For tests that change how many threads torch and ironstep have."""
+    import torch
+
+    import ironstep
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+    ironstep.set_num_threads(None)
+
+
 @pytest.fixture(scope="module")
 def browser():
     """A real browser without a window: Debian's Chromium, driven by playwright."""

@@ -12,13 +12,7 @@ import torch
 import ironstep
 from ironstep import functional
 
-
-@pytest.fixture(autouse=True)
-def as_before():
-    threads = torch.get_num_threads()
-    yield
-    ironstep.set_num_threads(None)
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def in_a_new_process(program, **environment):

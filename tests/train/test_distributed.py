@@ -15,7 +15,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-import ironstep
 from ironstep.train._distributed import World, synchronize_batchnorm
 from ironstep.train._run import DONE, run
 
@@ -37,12 +36,7 @@ GIVEN = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    ironstep.set_num_threads(None)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def torchrun(*arguments, processes=2):

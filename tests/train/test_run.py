@@ -19,7 +19,6 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
-import ironstep
 from ironstep.nn import revert_batchnorm
 from ironstep.train import _files, _run, draw_mixup, load_data
 from ironstep.train._options import Options, make_options, read_options
@@ -31,12 +30,7 @@ FILES = {"best.pt", "last.pt", "history.csv", "history.png", "options.toml", "pr
 QUICK = dict(model="mlp", epochs=2, batch_size=128, threads=1)
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    ironstep.set_num_threads(None)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def rows(path):
